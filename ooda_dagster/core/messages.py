@@ -1,0 +1,272 @@
+"""What the phases tell each other: Observation, Hypotheses, Decisions, ActionResults, LearningDelta.
+
+Bodies keep the field names of the system that the seed document describes (camelCase around, PascalCase inside
+hypotheses and results), with our own fields beside them; Python sees snake_case. No field holds a literal of a user's
+statement: texts are normalised, values are statistics of statements, never of rows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel, to_pascal
+
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.settings import Mode
+
+
+def iso(moment: datetime) -> str:
+    """UTC, ISO 8601 with milliseconds and Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[AwareDatetime, PlainSerializer(iso, when_used="json")]
+Priority = Annotated[int, Field(ge=1, le=5)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel, extra="ignore")
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_pascal, extra="ignore")
+
+
+class Message(_Body):
+    """What every message carries. `replayed`: made from an old input by hand; whoever reads it must not act on it."""
+
+    phase: ClassVar[str]
+
+    analysis_id: str
+    target: str
+    timestamp: Moment
+    replayed: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """The message as JSON types, under its wire names."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class BlindSpot(_Body):
+    """Something that could not be seen, why, and the statement or setting that mends it."""
+
+    what: str
+    why: str
+    remedy: str = ""
+
+
+class StatementSeen(_Body):
+    """A statement's share of the work in the window. `text` is normalised and cut."""
+
+    fingerprint: str
+    kind: str
+    text: str
+    calls: int
+    total_ms: float
+    mean_ms: float
+    rows_per_call: float
+    blocks_per_call: float
+    share: float
+
+
+class Observation(Message):
+    """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
+
+    phase: ClassVar[str] = "observe"
+
+    mode: Mode
+    scope: Literal["full", "performance", "embeddings", "models"] = "full"
+    lookback_hours: float
+    total_inferences: int | None = None  # None: the target has no table of inference requests
+    avg_duration_ms: float | None = None
+    anomaly_count: int = 0
+    anomalies: list[dict[str, Any]] = Field(default_factory=list)
+    query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
+    patterns: list[dict[str, Any]] = Field(default_factory=list)
+    window_start: Moment | None = None
+    window_end: Moment | None = None
+    source: Literal["rollups", "counters", "none"] = "none"
+    statements_seen: int = 0
+    total_statement_ms: float = 0.0
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    statements: list[StatementSeen] = Field(default_factory=list)
+    gaps: list[str] = Field(default_factory=list)
+    blind_spots: list[BlindSpot] = Field(default_factory=list)
+    server: dict[str, Any] = Field(default_factory=dict)
+    load: dict[str, Any] = Field(default_factory=dict)
+
+
+class Served(_Item):
+    """One statement that a hypothesis would change: planner's cost before and after, and time saved."""
+
+    fingerprint: str
+    text: str
+    cost_before: float
+    cost_after: float
+    saved_ms_per_hour: float
+
+
+class Hypothesis(_Item):
+    """What would help, by how much, at what risk, by which statement, with which undo."""
+
+    hypothesis_id: str
+    hypothesis_type: str
+    priority: Priority
+    description: str
+    expected_impact: dict[str, Any] = Field(default_factory=dict)
+    required_actions: list[str] = Field(default_factory=list)
+    identity: str
+    risk: Literal["low", "medium", "high"] = "low"
+    dangerous: bool = False
+    relation: str = ""
+    object_name: str = ""
+    statements: list[str] = Field(default_factory=list)
+    undo: list[str] = Field(default_factory=list)
+    undo_kind: Literal["exact", "compensating", "none"] = "exact"
+    serves: list[Served] = Field(default_factory=list)
+    touches: list[str] = Field(default_factory=list)
+    gain_pct: float = 0.0
+    saved_ms_per_hour: float = 0.0
+    write_ms_per_hour: float = 0.0
+    bytes: int = 0
+    backend: str = ""
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    blocked_by: str | None = None
+
+
+class Unjudged(_Body):
+    """A statement that no plan could be had for, and why."""
+
+    fingerprint: str
+    text: str
+    reason: str
+    total_ms: float = 0.0
+
+
+class Hypotheses(Message):
+    """What would help. The `ActMessage` of the document, before policy ruled."""
+
+    phase: ClassVar[str] = "hypothesize"
+
+    hypotheses_generated: int = 0
+    hypotheses: list[Hypothesis] = Field(default_factory=list)
+    unjudged: list[Unjudged] = Field(default_factory=list)
+    statements_considered: int = 0
+    backend: str = ""
+    reason: str = ""
+
+
+class Decision(_Body):
+    """What policy says of one hypothesis: the rule that spoke, and what would change its mind."""
+
+    hypothesis_id: str
+    action_id: str
+    state: State
+    rule: str
+    remedy: str = ""
+
+
+class Decisions(Message):
+    """Allowed, queued for a person, or denied."""
+
+    phase: ClassVar[str] = "decide"
+
+    mode: Mode
+    decisions: list[Decision] = Field(default_factory=list)
+
+
+class Executed(_Item):
+    """What was done for one hypothesis. `action_status` is the document's; `state` is the journal's."""
+
+    hypothesis_id: str | None = None
+    hypothesis_type: str
+    action_status: Literal["Pending", "Executed", "QueuedForApproval", "Failed", "Skipped"]
+    executed_actions: list[str] = Field(default_factory=list)
+    execution_time_ms: float = 0.0
+    error_message: str | None = None
+    action_id: str
+    state: State
+    description: str = ""
+    undo: list[str] = Field(default_factory=list)
+    lock_wait_ms: float | None = None
+    journal_seq: int | None = None
+    note: str = ""
+
+
+class ActionResults(Message):
+    """What was done, how long it took, what it touched. The `LearnMessage` of the document."""
+
+    phase: ClassVar[str] = "act"
+
+    mode: Mode
+    executed_actions: int = 0
+    queued_actions: int = 0
+    failed_actions: int = 0
+    results: list[Executed] = Field(default_factory=list)
+    recovered: list[str] = Field(default_factory=list)
+
+
+class VerdictRow(_Body):
+    """A verdict as learning reports it. `effect_pct` < 0 is faster."""
+
+    action_id: str
+    hypothesis_type: str
+    description: str
+    state: State
+    outcome: str
+    outcome_class: str
+    effect_pct: float | None = None
+    ci_low_pct: float | None = None
+    ci_high_pct: float | None = None
+    n: int = 0
+    closed_at: Moment | None = None
+    reason: str = ""
+
+
+class LearningDelta(Message):
+    """The verdicts that closed since the last cycle, what was undone, when to look again.
+
+    `performance_metrics` is the naive before/after comparison of the whole server: reported beside the verdicts as
+    global health, deciding nothing.
+    """
+
+    phase: ClassVar[str] = "learn"
+
+    learning_cycle_complete: bool = True
+    performance_metrics: dict[str, float | None] = Field(default_factory=dict)
+    action_outcomes: dict[str, int] = Field(default_factory=dict)
+    outcomes: list[VerdictRow] = Field(default_factory=list)
+    open: list[VerdictRow] = Field(default_factory=list)
+    next_due_at: Moment
+    next_due_reason: str
+    delay_minutes: int
+
+
+class Verdicts(Message):
+    """What a look at the open verdicts showed, between two cycles."""
+
+    phase: ClassVar[str] = "verify"
+
+    looked_at: list[str] = Field(default_factory=list)
+    closed: list[VerdictRow] = Field(default_factory=list)
+    open: list[VerdictRow] = Field(default_factory=list)
+
+
+class Analyze(Message):
+    """The request for a cycle: the restart message of the document, and the loop's only timer."""
+
+    phase: ClassVar[str] = "analyze"
+
+    trigger_reason: str
+    previous_analysis_id: str | None = None
+    latency_improvement: float | None = None
+    delay_minutes: int = 0
+
+
+#: Message of each phase, in the order of the loop.
+PHASES: dict[str, type[Message]] = {
+    m.phase: m for m in (Observation, Hypotheses, Decisions, ActionResults, LearningDelta)
+}

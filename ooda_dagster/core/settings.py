@@ -1,0 +1,162 @@
+"""Every number that the loop decides by, with its unit in its name.
+
+Two profiles differ in their windows only: `production`, and `short`, whose windows are seconds where production's are
+minutes, so that a demonstration closes verdicts in a minute. Short windows carry no production error rate.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Mode(StrEnum):
+    """What the loop may do to a target; one word in the configuration and in every output."""
+
+    OBSERVE = "observe"  # look
+    PROPOSE = "propose"  # look, and say what would help
+    APPROVE = "approve"  # act on what a person approved
+    AUTO = "auto"  # act on what policy finds safe
+
+    @property
+    def acts(self) -> bool:
+        return self in (Mode.APPROVE, Mode.AUTO)
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sampling(_Group):
+    """How statement statistics become rollups."""
+
+    bucket_s: PositiveInt = 60
+    keep_minutes_h: Positive = 24
+    keep_blocks_d: Positive = 8
+    keep_hours_d: Positive = 400
+    max_statements: PositiveInt = 5000
+    keep_literals_d: Annotated[float, Field(ge=0)] = 7  # sampled texts, for EXPLAIN; 0: none are kept
+    tick_budget_s: Positive = 20
+
+
+class Advice(_Group):
+    """Which statements are worth advice, and how far the search goes."""
+
+    lookback_hours: Positive = 24
+    max_statements: PositiveInt = 200
+    max_width: Annotated[int, Field(ge=1, le=8)] = 3
+    min_statement_total_ms: float = 10_000  # over the lookback: below it nothing can be worth an index
+    min_saving_share: Share = 0.01  # of the target's statement time, net of writes
+    min_statement_gain: Share = 0.2  # on at least one statement that the index serves
+    max_candidates: PositiveInt = 400
+    time_budget_s: Positive = 60
+    index_budget: str = "25%"  # of the heaps' bytes, or a size: 200MB
+
+    @field_validator("index_budget")
+    @classmethod
+    def _parses(cls, value: str) -> str:
+        parse_budget(value, 0)
+        return value
+
+
+class Acting(_Group):
+    """What may act, how much at once, and how long a statement of ours may wait or run."""
+
+    approve_threshold: Annotated[int, Field(ge=1, le=5)] = 3
+    max_actions_per_cycle: PositiveInt = 3
+    max_open_change_sets: PositiveInt = 2
+    max_actions_per_day: PositiveInt = 20
+    max_indexes_per_table: PositiveInt = 16
+    warm_up_h: Annotated[float, Field(ge=0)] = 24
+    failure_memory_h: Annotated[float, Field(ge=0)] = 168
+    approval_expires_h: Positive = 168
+    protected: tuple[str, ...] = ()  # schema.table patterns with * and ?
+    max_disk_share: Share = 0.90
+    unknown_disk_max_share: Share = 0.10  # of the database's size, where the free space cannot be seen
+    max_active_sessions: PositiveInt = 64
+    max_transaction_age_s: Positive = 30
+    wait_for_transactions_s: Annotated[float, Field(ge=0)] = 20
+    lock_timeout_s: Positive = 60
+    build_timeout_s: Positive = 4 * 3600
+    on_inconclusive: Annotated[str, Field(pattern="^(keep|revert)$")] = "keep"
+
+
+class Verifying(_Group):
+    """How a verdict is reached. `sigmas` is the bound of every look; see core/verdict.py."""
+
+    block_s: PositiveInt = 300
+    baseline_h: Positive = 72
+    min_baseline_h: Annotated[float, Field(ge=0)] = 24
+    min_blocks_before: Annotated[int, Field(ge=3)] = 6
+    min_blocks_after: Annotated[int, Field(ge=2)] = 3
+    min_calls: PositiveInt = 25
+    sigmas: Positive = 3.3
+    look_every_s: PositiveInt = 300
+    settle_s: Annotated[float, Field(ge=0)] = 0
+    deadline_s: Positive = 2 * 3600
+    low_traffic_deadline_s: Positive = 24 * 3600
+    low_traffic_calls_per_minute: Positive = 50
+    high_success_ratio: Share = 0.90
+
+
+class Settings(_Group):
+    """The settings of one target."""
+
+    profile: str = "production"
+    mode: Mode = Mode.PROPOSE
+    sampling: Sampling = Sampling()
+    advice: Advice = Advice()
+    acting: Acting = Acting()
+    verifying: Verifying = Verifying()
+
+
+#: What a profile changes, as keys of the configuration.
+PROFILES: dict[str, dict[str, dict[str, object]]] = {
+    "production": {},
+    "short": {
+        "sampling": {"bucket_s": 2},
+        "advice": {"lookback_hours": 1, "min_statement_total_ms": 200},
+        "acting": {"warm_up_h": 0, "max_transaction_age_s": 5, "wait_for_transactions_s": 5, "lock_timeout_s": 10},
+        "verifying": {
+            "block_s": 3,
+            "baseline_h": 1,
+            "min_baseline_h": 20 / 3600,
+            "min_blocks_before": 6,
+            "min_blocks_after": 4,
+            "look_every_s": 6,
+            "settle_s": 2,
+            "deadline_s": 60,
+            "low_traffic_deadline_s": 90,
+        },
+    },
+}
+
+PROFILE_REMARK = {
+    "production": "",
+    "short": "Windows are seconds instead of minutes: these verdicts carry no production error rate.",
+}
+
+_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+def parse_budget(text: str, heap_bytes: int) -> int:
+    """Bytes of an index budget: `25%` of `heap_bytes`, or a size such as `200MB` (powers of 1024).
+
+    Raises ValueError with the accepted forms.
+    """
+    value = text.strip().upper()
+    number = value.rstrip("%KMGTB ")
+    unit = value[len(number) :].strip()
+    try:
+        amount = float(number)
+        if amount < 0 or amount != amount:
+            raise ValueError
+        return int(heap_bytes * amount / 100) if unit == "%" else int(amount * _UNITS[unit])
+    except (KeyError, ValueError):
+        raise ValueError(f"budget {text!r} is neither a share (25%) nor a size (200MB, 2GB)") from None
