@@ -1,0 +1,73 @@
+"""Where is the ledger, and is its schema up to date?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+
+from ooda_dagster.ledger.tables import SCHEMA
+
+#: Serialises migrations of processes that start together; any constant does.
+_MIGRATION_LOCK = 0x6F6F6461
+
+
+class LedgerUnreachableError(RuntimeError):
+    """The ledger's database does not answer."""
+
+
+def ledger_url(dsn: str) -> URL:
+    """SQLAlchemy URL of a PostgreSQL DSN, with the driver named: the bare form means another one in each SQLAlchemy."""
+    url = make_url(dsn)
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ValueError("the ledger must be a PostgreSQL database: postgresql://user@host/database")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def create_engine(dsn: str) -> sa.Engine:
+    """An engine with a small pool; connections are checked before use, as the server may restart under a daemon."""
+    return sa.create_engine(
+        ledger_url(dsn),
+        pool_size=2,
+        max_overflow=3,
+        pool_pre_ping=True,
+        connect_args={"application_name": "ooda/ledger", "connect_timeout": 10},
+    )
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to the newest version. Safe to call at every start and from several processes at once."""
+    with _migrations() as config, connection(engine) as conn:
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        conn.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction, with an unreachable server told as such."""
+    try:
+        conn = engine.connect()
+    except OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise LedgerUnreachableError(
+            f"the ledger {where} does not answer: {str(error.orig).strip()}. "
+            "Is its server running? `ooda dev` and `ooda cycle` start the embedded one."
+        ) from error
+    with conn, conn.begin():
+        yield conn
+
+
+@contextmanager
+def _migrations() -> Iterator[Config]:
+    with as_file(files("ooda_dagster.ledger") / "migrations") as directory:
+        config = Config()
+        config.set_main_option("script_location", str(directory).replace("%", "%%"))
+        yield config

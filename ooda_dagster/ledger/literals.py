@@ -1,0 +1,65 @@
+"""Texts with literals, sampled from running sessions: what a statement is really asked. In no other table.
+
+They make what-if honest: `status = 'pending'` has another plan than the most common status. Few are kept, for days, and
+none where `sampling.keep_literals_d` is 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ooda_dagster.ledger.database import connection
+from ooda_dagster.ledger.tables import sampled_text
+
+_KEPT = 5  # newest of each statement
+
+
+class Literals:
+    """Sampled texts."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def keep(self, target: str, found: Sequence[tuple[str, str]], *, now: datetime, days: float) -> None:
+        """Keep (fingerprint, text); drop what is old or too many. With `days` 0, drop all."""
+        with connection(self._engine) as conn:
+            mine = sampled_text.c.target == target
+            conn.execute(sa.delete(sampled_text).where(mine, sampled_text.c.sampled_at < now - timedelta(days=days)))
+            if not found or not days:
+                return
+            rows = [
+                {
+                    "target": target,
+                    "fingerprint": fingerprint,
+                    "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+                    "text": text,
+                    "sampled_at": now,
+                }
+                for fingerprint, text in dict.fromkeys(found)
+            ]
+            kept = insert(sampled_text).values(rows)
+            keys = ["target", "fingerprint", "digest"]
+            conn.execute(kept.on_conflict_do_update(index_elements=keys, set_={"sampled_at": now}))
+            rank = sa.func.row_number().over(
+                partition_by=sampled_text.c.fingerprint, order_by=sampled_text.c.sampled_at.desc()
+            )
+            ranked = sa.select(sampled_text.c.fingerprint, sampled_text.c.digest, rank.label("rank")).where(mine)
+            many = ranked.subquery()
+            surplus = sa.select(many.c.fingerprint, many.c.digest).where(many.c.rank > _KEPT)
+            pair = sa.tuple_(sampled_text.c.fingerprint, sampled_text.c.digest)
+            conn.execute(sa.delete(sampled_text).where(mine, pair.in_(surplus)))
+
+    def samples(self, target: str) -> dict[str, tuple[str, ...]]:
+        """fingerprint → sampled texts, newest first."""
+        query = sa.select(sampled_text.c.fingerprint, sampled_text.c.text).where(sampled_text.c.target == target)
+        found: dict[str, list[str]] = defaultdict(list)
+        with connection(self._engine) as conn:
+            for row in conn.execute(query.order_by(sampled_text.c.sampled_at.desc())):
+                found[row.fingerprint].append(row.text)
+        return {fingerprint: tuple(texts) for fingerprint, texts in found.items()}
