@@ -1,0 +1,165 @@
+"""What a target can be asked, as small protocols, one per capability.
+
+The loop knows targets by these alone; `postgres/` implements them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import pandas as pd
+
+from ooda_dagster.core.catalogue import Catalogue, Index
+from ooda_dagster.core.messages import BlindSpot
+
+
+class TargetError(RuntimeError):
+    """Something about a target that a person must know."""
+
+
+class TargetUnreachableError(TargetError):
+    """The server does not answer, or does not let us in."""
+
+
+class MissingRightError(TargetError):
+    """The role may not do what is needed; the message holds the GRANT."""
+
+
+class RefusedError(TargetError):
+    """We do not act, for a reason that is named."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the observing role sees on this server.
+
+    levels: 1 statements, activity and sizes; 2 pg_stats and EXPLAIN of SELECT; 3 the plan log; 4 EXPLAIN of writes and
+    extended statistics. extensions: name → schema. `statements_ok`: pg_stat_statements can be read.
+    """
+
+    server_version: int
+    database: str
+    database_oid: int
+    role: str
+    superuser: bool
+    in_recovery: bool
+    levels: frozenset[int]
+    extensions: dict[str, str]
+    statements_ok: bool
+    started_at: datetime
+    system_identifier: str | None
+    behind_proxy: bool
+    blind_spots: tuple[BlindSpot, ...] = ()
+
+    @property
+    def major(self) -> int:
+        return self.server_version // 10_000
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this database from another one behind the same name."""
+        return {
+            "system_identifier": self.system_identifier,
+            "database_oid": self.database_oid,
+            "server_version": self.server_version,
+        }
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Statement counters at one moment, cumulative since `epoch` began.
+
+    frame: query_id, user_id, toplevel, since (Unix time when the entry was made, NaN where unknown), calls, total_ms,
+    total_ms_sq, rows, blocks_hit, blocks_read, temp_blocks, wal_bytes; one row an entry.
+    epoch: stats_reset and evictions of the server.
+    """
+
+    taken_at: datetime
+    epoch: dict[str, Any]
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """An open transaction of somebody; no text of it, as that may hold literals."""
+
+    pid: int
+    age_s: float
+    state: str
+    application_name: str
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Load of the server now. Bytes are None where they cannot be seen."""
+
+    active_sessions: int
+    waiting_sessions: int
+    transactions: tuple[Transaction, ...]
+    database_bytes: int
+    disk_free_bytes: int | None = None
+    disk_total_bytes: int | None = None
+    longest_s: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Inference requests of a window, where the target has a table of them."""
+
+    total: int
+    avg_duration_ms: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a backend's statement is: its phase, the share done where the server tells, and whether it waits."""
+
+    phase: str | None
+    share: float | None
+    waiting: bool
+
+
+class Observing(Protocol):
+    """A read-only session. Nothing it does is a write, and the server holds it to that."""
+
+    def capabilities(self) -> Capabilities: ...
+    def counters(self) -> Counters: ...
+    def texts(self, query_ids: Sequence[int]) -> dict[int, str]: ...
+    def running(self) -> list[tuple[int, str]]: ...
+    def catalogue(self, statistics_for: Collection[tuple[str, str]] | None = None) -> Catalogue: ...
+    def activity(self) -> Activity: ...
+    def index(self, schema: str, name: str) -> Index | None: ...
+    def progress(self, pid: int) -> Progress: ...
+    def requests(self, lookback_hours: float) -> Requests | None: ...
+
+
+class Acting(Protocol):
+    """A session that may change the target; only `actions.executor` and `actions.recovery` open one."""
+
+    backend_pid: int
+    backend_start: datetime
+    application_name: str
+
+    def try_lock(self) -> bool: ...
+    def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None: ...
+    def backend_alive(self, pid: int, started: datetime) -> bool: ...
+    def cancel(self, pid: int) -> bool: ...
+    def index(self, schema: str, name: str) -> Index | None: ...
+    def activity(self) -> Activity: ...
+
+
+class Target(Protocol):
+    """A database."""
+
+    name: str
+    kind: str
+
+    @property
+    def can_act(self) -> bool: ...
+    def observing(self, phase: str) -> AbstractContextManager[Observing]: ...
+    def acting(self, phase: str) -> AbstractContextManager[Acting]: ...

@@ -1,0 +1,127 @@
+"""A session that may change a PostgreSQL database. Only `actions.executor` and `actions.recovery` open one."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from ooda_dagster.core.catalogue import Index
+from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
+from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.observing import find_index, read_activity
+from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
+
+#: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
+_LOCK_SPACE = 0x6F6F6461
+
+
+class PostgresActing:
+    """Implements `targets.base.Acting`."""
+
+    def __init__(self, connection: psycopg.Connection[Any], application_name: str) -> None:
+        self.connection = connection
+        self.application_name = application_name
+        row = connection.execute(
+            marked(
+                "select a.pid, a.backend_start, pg_catalog.pg_is_in_recovery() as in_recovery, a.datname "
+                "from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()"
+            )
+        ).fetchone()
+        assert row is not None
+        self.backend_pid: int = row.pid
+        self.backend_start: datetime = row.backend_start
+        self._database: str = row.datname
+        if connection.info.backend_pid != row.pid:
+            raise RefusedError(
+                "a connection pooler stands between us and the server: a session's lock and limits would be lost; "
+                "give the acting connection the server's own port"
+            )
+        if row.in_recovery:
+            raise RefusedError("the server is a standby in recovery: it cannot be changed; act on its primary")
+
+    def try_lock(self) -> bool:
+        """Take this database's lock for the session, without waiting.
+
+        Never the waiting form: a session that waits for an advisory lock holds a snapshot, and CREATE INDEX
+        CONCURRENTLY, waiting for that snapshot, ends in a deadlock.
+        """
+        key = int.from_bytes(hashlib.blake2b(self._database.encode(), digest_size=4).digest(), signed=True)
+        row = self.connection.execute(
+            marked("select pg_catalog.pg_try_advisory_lock(%s, %s) as got"), (_LOCK_SPACE, key)
+        ).fetchone()
+        return bool(row and row.got)
+
+    def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None:
+        """Run one journalled statement outside a transaction, as `role` where the session may become it."""
+        limits = {"lock_timeout": lock_timeout_s, "statement_timeout": timeout_s}
+        try:
+            for name, seconds in limits.items():
+                self.connection.execute(trusted(f"set {name} = '{int(seconds * 1000)}ms' {MARKER}"))
+            became = role is not None and self._become(role)
+            try:
+                self.connection.execute(trusted(statement))
+            finally:
+                if became and not self.connection.closed:
+                    self.connection.execute(marked("reset role"))
+        except psycopg.errors.InsufficientPrivilege as error:
+            grant = f"GRANT {quote_identifier(role)} TO {self._user()} WITH INHERIT FALSE, SET TRUE" if role else ""
+            raise MissingRightError(f"{error.diag.message_primary}. {grant}".strip()) from error
+        except psycopg.Error as error:
+            raise translate(error, "acting") from error
+
+    def _user(self) -> str:
+        return quote_identifier(self.connection.info.user)
+
+    def _become(self, role: str) -> bool:
+        if role == self.connection.info.user:
+            return False
+        row = self.connection.execute(
+            marked("select pg_catalog.pg_has_role(current_user, %s, 'member') as may"), (role,)
+        ).fetchone()
+        if not row or not row.may:
+            return False
+        self.connection.execute(trusted(f"set role {quote_identifier(role)} {MARKER}"))
+        return True
+
+    @property
+    def role(self) -> str:
+        return self.connection.info.user
+
+    def owners(self) -> dict[str, bool]:
+        """Owners of user tables, and whether this role may become each of them."""
+        rows = self.connection.execute(
+            marked(
+                "select distinct r.rolname as owner, pg_catalog.pg_has_role(current_user, r.oid, 'member') as may "
+                "from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner "
+                "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') "
+                "and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_' order by 1"
+            )
+        )
+        return {row.owner: row.may for row in rows}
+
+    def backend_alive(self, pid: int, started: datetime) -> bool:
+        """Whether the backend that a dead worker used still works."""
+        row = self.connection.execute(
+            marked("select 1 from pg_catalog.pg_stat_activity where pid = %s and backend_start = %s"), (pid, started)
+        ).fetchone()
+        return row is not None
+
+    def cancel(self, pid: int) -> bool:
+        """Ask a backend to end its statement and its session; False where the role may not."""
+        try:
+            row = self.connection.execute(
+                marked("select pg_catalog.pg_terminate_backend(%s) as done"), (pid,)
+            ).fetchone()
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        return bool(row and row.done)
+
+    def index(self, schema: str, name: str) -> Index | None:
+        return find_index(self.connection, schema, name)
+
+    def activity(self) -> Activity:
+        return read_activity(self.connection)

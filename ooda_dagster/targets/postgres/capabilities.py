@@ -1,0 +1,112 @@
+"""What may the observing role see? Every missing grant and extension is named with the statement that mends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.targets.base import Capabilities
+from ooda_dagster.targets.postgres.queries import marked, query
+
+SUPPORTED = range(15, 19)
+
+
+def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
+    """Look once at a session's rights and at the server's extensions."""
+    row = connection.execute(query("read_capabilities")).fetchone()
+    assert row is not None
+    blind: list[BlindSpot] = []
+    major = row.server_version // 10_000
+    if major not in SUPPORTED:
+        known = f"PostgreSQL {SUPPORTED.start} to {SUPPORTED.stop - 1}"
+        blind.append(BlindSpot(what=f"PostgreSQL {major}", why=f"not tested here; supported: {known}"))
+    levels = set()
+    if row.reads_stats:
+        levels.add(1)
+    else:
+        blind.append(
+            BlindSpot(
+                what="other roles' statements and sessions",
+                why=f"role {row.role} is no member of pg_monitor",
+                remedy=f"GRANT pg_monitor TO {quote_identifier(row.role)};",
+            )
+        )
+    if not row.unreadable:
+        levels.add(2)
+    else:
+        some = ", ".join(row.unreadable[:5]) + (", ..." if len(row.unreadable) > 5 else "")
+        blind.append(
+            BlindSpot(
+                what=f"column statistics and plans of {len(row.unreadable)} tables ({some})",
+                why=f"role {row.role} has no SELECT on them",
+                remedy=f"GRANT pg_read_all_data TO {quote_identifier(row.role)};",
+            )
+        )
+    if row.superuser:
+        levels.add(4)
+    statements_ok, why = _statements(connection, row)
+    if why:
+        blind.append(why)
+    # The pid in the start packet is the proxy's own where one stands between.
+    behind_proxy = connection.info.backend_pid != row.backend_pid
+    return Capabilities(
+        server_version=row.server_version,
+        database=row.database,
+        database_oid=row.database_oid,
+        role=row.role,
+        superuser=row.superuser,
+        in_recovery=row.in_recovery,
+        levels=frozenset(levels),
+        extensions=dict(row.extensions),
+        statements_ok=statements_ok,
+        started_at=row.started_at,
+        system_identifier=_system_identifier(connection),
+        behind_proxy=behind_proxy,
+        blind_spots=tuple(blind),
+    )
+
+
+def _system_identifier(connection: psycopg.Connection[Any]) -> str | None:
+    """Of the cluster; None where a managed service hides it."""
+    try:
+        row = connection.execute(
+            marked("select system_identifier::text as id from pg_catalog.pg_control_system()")
+        ).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    return row.id if row else None
+
+
+def _statements(connection: psycopg.Connection[Any], row: Any) -> tuple[bool, BlindSpot | None]:
+    """Whether pg_stat_statements can be read, else why not."""
+    schema = row.extensions.get("pg_stat_statements")
+    if schema is None:
+        return False, BlindSpot(
+            what="statement statistics",
+            why="the extension pg_stat_statements is not installed in this database",
+            remedy="shared_preload_libraries = 'pg_stat_statements', a restart, CREATE EXTENSION pg_stat_statements;",
+        )
+    try:
+        connection.execute(query("read_epoch").format(schema=sql.Identifier(schema)))
+    except psycopg.errors.InsufficientPrivilege:
+        role = quote_identifier(row.role)
+        grant = f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {role}; GRANT pg_read_all_stats TO {role};"
+        why = f"role {row.role} may not read {schema}.pg_stat_statements"
+        return False, BlindSpot(what="statement statistics", why=why, remedy=grant)
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        return False, BlindSpot(
+            what="statement statistics",
+            why="pg_stat_statements is installed but not loaded",
+            remedy="shared_preload_libraries = 'pg_stat_statements' in postgresql.conf, and a restart",
+        )
+    except psycopg.errors.UndefinedTable:
+        return False, BlindSpot(
+            what="statement statistics",
+            why="pg_stat_statements is older than 1.9",
+            remedy="ALTER EXTENSION pg_stat_statements UPDATE;",
+        )
+    return True, None

@@ -1,0 +1,92 @@
+"""Opens sessions on a PostgreSQL target, with timeouts on everything and errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import namedtuple_row
+
+from ooda_dagster.targets.base import MissingRightError, TargetError, TargetUnreachableError
+from ooda_dagster.targets.postgres.queries import marked
+
+CONNECT_TIMEOUT_S = 10
+
+#: Of a session that only looks. The server itself refuses writes in it.
+OBSERVING_SETTINGS: Mapping[str, str] = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",
+    "lock_timeout": "1s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+#: Of a session that acts; each statement sets its own limits. A worker that dies takes its statement with it.
+ACTING_SETTINGS: Mapping[str, str] = {
+    "statement_timeout": "30s",
+    "lock_timeout": "1s",
+    "idle_in_transaction_session_timeout": "60s",
+    "client_connection_check_interval": "500ms",
+}
+
+
+def connect(dsn: str, application_name: str, settings: Mapping[str, str]) -> psycopg.Connection[Any]:
+    """An autocommit session. Raises TargetUnreachableError with the server's own words, never with the password."""
+    try:
+        connection = psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            row_factory=namedtuple_row,
+            prepare_threshold=None,  # a pooler may hand each statement to another backend
+        )
+    except psycopg.ProgrammingError as error:
+        raise TargetUnreachableError(f"the connection URL cannot be read: {error}") from None
+    except psycopg.OperationalError as error:
+        raise TargetUnreachableError(_explain(error, dsn)) from error
+    try:
+        connection.execute(
+            marked("select pg_catalog.set_config(s.n, s.v, false) from unnest(%s::text[], %s::text[]) s(n, v)"),
+            (list(settings), list(settings.values())),
+        )
+    except psycopg.Error as error:
+        connection.close()
+        raise TargetError(f"the session's limits cannot be set: {error.diag.message_primary}") from error
+    return connection
+
+
+def _explain(error: psycopg.OperationalError, dsn: str) -> str:
+    text = " ".join(str(error).split())
+    state = getattr(error, "sqlstate", None)
+    where = location(dsn)
+    if state == "28P01" or "password authentication failed" in text:
+        return f"{where}: wrong password or no such role; check the connection that the target's reference leads to"
+    if state == "28000" or "pg_hba.conf" in text:
+        return f"{where}: the server does not let this role in from here (pg_hba.conf): {text}"
+    if state == "3D000" or ("database" in text and "does not exist" in text):
+        return f"{where}: no such database"
+    if "too many connections" in text or state == "53300":
+        return f"{where}: the server has no free connection; two are needed at most"
+    return f"{where} does not answer: {text}"
+
+
+def location(dsn: str) -> str:
+    """host:port/database of a DSN, without any secret."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return "the target"
+    if "service" in parts:
+        return f"service {parts['service']}"
+    return f"{parts.get('host', 'local socket')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
+
+
+def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
+    """A driver's error as one of ours. The message holds no statement text and no literal."""
+    words = error.diag.message_primary or type(error).__name__
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return MissingRightError(f"{doing}: {words}" + (f". {remedy}" if remedy else ""))
+    if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+        return TargetUnreachableError(f"{doing}: the connection was lost ({words})")
+    return TargetError(f"{doing}: {words} ({error.sqlstate})")

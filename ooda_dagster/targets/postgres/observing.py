@@ -1,0 +1,180 @@
+"""A session that looks at a PostgreSQL database. The server refuses writes in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+from ooda_dagster.core.catalogue import Catalogue, Index
+from ooda_dagster.targets.base import Activity, Capabilities, Counters, Progress, Requests, TargetError, Transaction
+from ooda_dagster.targets.postgres.capabilities import read_capabilities
+from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.queries import marked, query
+from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
+
+#: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
+_MAX_ENTRIES = 50_000
+_MAX_RUNNING = 200
+_COLUMNS = [
+    "query_id", "user_id", "toplevel", "since", "calls", "total_ms", "total_ms_sq", "rows", "blocks_hit", "blocks_read",
+    "temp_blocks", "wal_bytes",
+]  # fmt: skip
+
+
+class PostgresObserving:
+    """Implements `targets.base.Observing`."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    @cached_property
+    def _capabilities(self) -> Capabilities:
+        try:
+            return read_capabilities(self.connection)
+        except psycopg.Error as error:
+            raise translate(error, "looking at the server") from error
+
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def _statements_schema(self) -> sql.Identifier:
+        seen = self.capabilities()
+        if not seen.statements_ok:
+            why = next((b for b in seen.blind_spots if b.what == "statement statistics"), None)
+            raise TargetError(f"no statement statistics: {why.why}. {why.remedy}" if why else "no statement statistics")
+        return sql.Identifier(seen.extensions["pg_stat_statements"])
+
+    def counters(self) -> Counters:
+        """All entries of this database. Raises TargetError where pg_stat_statements cannot be read."""
+        schema = self._statements_schema()
+        seen = self.capabilities()
+        # stats_since came with version 1.11 of the extension, in PostgreSQL 17: it tells an entry that was evicted.
+        since = sql.SQL("extract(epoch from stats_since)" if self._has_since(schema) else "null::float8")
+        try:
+            epoch = self.connection.execute(query("read_epoch").format(schema=schema)).fetchone()
+            rows = self.connection.execute(
+                query("read_counters").format(schema=schema, since=since),
+                {"database": seen.database_oid, "limit": _MAX_ENTRIES},
+            ).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, "reading statement statistics") from error
+        frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+        frame["total_ms_sq"] = frame["total_ms_sq"].astype(float)
+        frame["since"] = frame["since"].astype(float)
+        frame["wal_bytes"] = frame["wal_bytes"].astype(float)
+        reset = epoch.stats_reset.isoformat() if epoch and epoch.stats_reset else None
+        server = {"stats_reset": reset, "evictions": epoch.dealloc if epoch else 0}
+        identity = {"started_at": seen.started_at.isoformat(), **seen.identity}
+        return Counters(datetime.now(UTC), {**server, **identity}, frame)
+
+    def _has_since(self, schema: sql.Identifier) -> bool:
+        """The server may be newer than its extension, which is not updated by itself."""
+        if self.capabilities().major < 17:
+            return False
+        probe = marked("select * from {schema}.pg_stat_statements(false) limit 0").format(schema=schema)
+        return any(column.name == "stats_since" for column in self.connection.execute(probe).description or ())
+
+    def texts(self, query_ids: Sequence[int]) -> dict[int, str]:
+        """Normalised texts; ids whose text the role may not see are left out."""
+        schema = self._statements_schema()
+        parameters = {"database": self.capabilities().database_oid, "query_ids": list(query_ids)}
+        try:
+            rows = self.connection.execute(query("read_texts").format(schema=schema), parameters).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, "reading statement texts") from error
+        return {r.query_id: r.text for r in rows if r.text and r.text != "<insufficient privilege>"}
+
+    def running(self) -> list[tuple[int, str]]:
+        """(query id, text) of what client sessions execute or executed last, with literals: for one table only."""
+        try:
+            rows = self.connection.execute(query("read_running"), {"limit": _MAX_RUNNING}).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, "reading sessions") from error
+        return [(row.query_id, row.text) for row in rows]
+
+    def catalogue(self, statistics_for: Collection[tuple[str, str]] | None = None) -> Catalogue:
+        try:
+            return read_catalogue(self.connection, statistics_for)
+        except psycopg.Error as error:
+            raise translate(error, "reading the catalogue") from error
+
+    def index(self, schema: str, name: str) -> Index | None:
+        return find_index(self.connection, schema, name)
+
+    def activity(self) -> Activity:
+        return read_activity(self.connection)
+
+    def requests(self, lookback_hours: float) -> Requests | None:
+        """Totals of the document's table of inference requests; None where it is not there or not ours to read."""
+        try:
+            table = self.connection.execute(query("find_requests")).fetchone()
+            if table is None:
+                return None
+            text = query("read_requests").format(table=sql.Identifier(table.schema, table.name))
+            row = self.connection.execute(text, {"hours": lookback_hours}).fetchone()
+        except psycopg.errors.QueryCanceled:
+            return None  # no index on the time: not worth a longer look
+        except psycopg.Error as error:
+            raise translate(error, "reading inference requests") from error
+        assert row is not None
+        return Requests(row.total, row.avg_duration_ms)
+
+    def progress(self, pid: int) -> Progress:
+        """Of CREATE INDEX; a backend that is gone has no phase."""
+        try:
+            row = self.connection.execute(query("read_progress"), {"pid": pid}).fetchone()
+        except psycopg.Error as error:
+            raise translate(error, "reading progress") from error
+        if row is None:
+            return Progress(None, None, False)
+        total, done = (row.tuples_total, row.tuples_done) if row.tuples_total else (row.blocks_total, row.blocks_done)
+        return Progress(row.phase, done / total if total else None, row.wait_event_type == "Lock")
+
+
+def find_index(connection: psycopg.Connection[Any], schema: str, name: str) -> Index | None:
+    """One index by name, valid or not."""
+    try:
+        row = connection.execute(query("read_indexes"), {"schema": schema, "name": name}).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, "reading the catalogue") from error
+    return index_of(row) if row else None
+
+
+def read_activity(connection: psycopg.Connection[Any]) -> Activity:
+    """Load now."""
+    try:
+        row = connection.execute(query("read_activity")).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, "reading activity") from error
+    assert row is not None
+    transactions = tuple(Transaction(**t) for t in row.transactions)
+    free, total = _disk(connection, row.data_directory)
+    return Activity(
+        active_sessions=row.active_sessions,
+        waiting_sessions=row.waiting_sessions,
+        transactions=transactions,
+        database_bytes=row.database_bytes,
+        disk_free_bytes=free,
+        disk_total_bytes=total,
+        longest_s=max((t.age_s for t in transactions), default=0.0),
+        details={"prepared_transactions": row.prepared_transactions, "active_slots": row.active_slots},
+    )
+
+
+def _disk(connection: psycopg.Connection[Any], directory: str | None) -> tuple[int | None, int | None]:
+    """Free and total bytes of the server's disk, where server and we share a machine; SQL does not tell."""
+    local = connection.info.host.startswith("/") or connection.info.host in ("127.0.0.1", "::1", "localhost", "")
+    if not directory or not local or not os.path.isdir(directory):
+        return None, None
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return None, None
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize

@@ -1,0 +1,20 @@
+-- Who are we, where, and what may we see?
+select current_setting('server_version_num')::int as server_version,
+       current_database() as database,
+       (select oid from pg_catalog.pg_database where datname = current_database()) as database_oid,
+       current_user as role,
+       (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
+       pg_catalog.pg_is_in_recovery() as in_recovery,
+       pg_catalog.pg_postmaster_start_time() as started_at,
+       pg_catalog.pg_backend_pid() as backend_pid,
+       pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as reads_stats,
+       pg_catalog.pg_has_role(current_user, 'pg_read_all_settings', 'usage') as reads_settings,
+       (select coalesce(pg_catalog.jsonb_object_agg(e.extname, n.nspname), '{}')
+        from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace) as extensions,
+       (select coalesce(pg_catalog.array_agg(t.label order by t.bytes desc), '{}')
+        from (select pg_catalog.format('%I.%I', n.nspname, c.relname) as label,
+                     c.relpages::bigint * 8192 as bytes
+              from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+              where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
+                and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\_toast%'
+                and not pg_catalog.has_table_privilege(c.oid, 'select')) t) as unreadable

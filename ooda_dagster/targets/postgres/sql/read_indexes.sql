@@ -1,0 +1,36 @@
+-- Indexes of user tables with their keys, their use, and what depends on them; or one, %(schema)s.%(name)s.
+select c.oid, n.nspname as schema, c.relname as name, i.indrelid as table_oid, t.relname as table,
+       pg_catalog.pg_get_indexdef(c.oid) as definition, m.amname as method,
+       case when c.relkind = 'i' then pg_catalog.pg_relation_size(c.oid) else 0 end as bytes,
+       coalesce(s.idx_scan, 0) as scans, i.indisunique as unique, i.indisprimary as primary,
+       (i.indisvalid and i.indisready and i.indislive) as valid, i.indisreplident as replica_identity,
+       (select k.contype::text from pg_catalog.pg_constraint k
+        where k.conindid = c.oid and k.contype in ('p', 'u', 'x') limit 1) as constraint,
+       pg_catalog.pg_get_expr(i.indpred, i.indrelid) as predicate,
+       pg_catalog.obj_description(c.oid, 'pg_class') as comment,
+       (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                   'name', a.attname,
+                   'expression', case when k.attnum = 0 then pg_catalog.pg_get_indexdef(c.oid, k.n::int, true) end,
+                   'key', k.n <= i.indnkeyatts,
+                   'option', case when k.n <= i.indnkeyatts then i.indoption[k.n - 1] else 0 end,
+                   'opclass', case when k.n <= i.indnkeyatts and not o.opcdefault
+                              then pg_catalog.format('%%I.%%I', oc.nspname, o.opcname) end,
+                   'collation', case when k.attnum <> 0 and k.n <= i.indnkeyatts
+                                      and i.indcollation[k.n - 1] <> a.attcollation
+                                then pg_catalog.format('%%I.%%I', cn.nspname, co.collname) end) order by k.n)
+        from pg_catalog.unnest(i.indkey::int2[]) with ordinality k(attnum, n)
+        left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum and k.attnum <> 0
+        left join pg_catalog.pg_opclass o on k.n <= i.indnkeyatts and o.oid = i.indclass[k.n - 1]
+        left join pg_catalog.pg_namespace oc on oc.oid = o.opcnamespace
+        left join pg_catalog.pg_collation co on k.n <= i.indnkeyatts and co.oid = i.indcollation[k.n - 1]
+        left join pg_catalog.pg_namespace cn on cn.oid = co.collnamespace) as keys
+from pg_catalog.pg_index i
+join pg_catalog.pg_class c on c.oid = i.indexrelid
+join pg_catalog.pg_class t on t.oid = i.indrelid
+join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+join pg_catalog.pg_am m on m.oid = c.relam
+left join pg_catalog.pg_stat_all_indexes s on s.indexrelid = c.oid
+where (%(schema)s::text is null or (n.nspname = %(schema)s and c.relname = %(name)s))
+  and t.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema')
+  and n.nspname not like 'pg\_toast%%'
+order by c.oid

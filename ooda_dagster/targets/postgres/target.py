@@ -1,0 +1,55 @@
+"""A PostgreSQL database as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.postgres.acting import PostgresActing
+from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect, translate
+from ooda_dagster.targets.postgres.observing import PostgresObserving
+
+
+class PostgresTarget:
+    """Implements `targets.base.Target`. Holds connection strings; connects when a session is asked for.
+
+    At most two sessions are open at once: one that acts, and one that watches it.
+    """
+
+    kind = "postgres"
+
+    def __init__(self, name: str, observe_dsn: str, act_dsn: str | None = None) -> None:
+        self.name = name
+        self._observe_dsn = observe_dsn
+        self._act_dsn = act_dsn
+
+    def __repr__(self) -> str:
+        return f"PostgresTarget({self.name!r})"
+
+    @property
+    def can_act(self) -> bool:
+        return self._act_dsn is not None
+
+    @contextmanager
+    def observing(self, phase: str) -> Iterator[PostgresObserving]:
+        """A read-only session named ooda/<target>/<phase>."""
+        connection = connect(self._observe_dsn, f"ooda/{self.name}/{phase}"[:63], OBSERVING_SETTINGS)
+        with connection:
+            yield PostgresObserving(connection)
+
+    @contextmanager
+    def acting(self, phase: str) -> Iterator[PostgresActing]:
+        """A session that may act. Raises RefusedError where the target has no acting connection."""
+        if self._act_dsn is None:
+            raise RefusedError(f"target {self.name} has no acting connection; set `act` in ooda.toml")
+        application_name = f"ooda/{self.name}/{phase}"[:63]
+        connection = connect(self._act_dsn, application_name, ACTING_SETTINGS)
+        with connection:
+            try:
+                session = PostgresActing(connection, application_name)
+            except psycopg.Error as error:
+                raise translate(error, "opening an acting session") from error
+            yield session
