@@ -1,0 +1,199 @@
+"""Applies and undoes actions. The only caller of `apply` and `undo`; every deed is announced in the journal first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ooda_dagster.actions.base import ActionType, Say, SupersededError
+from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transactions
+from ooda_dagster.actions.progress import Watch
+from ooda_dagster.actions.recovery import settle
+from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.settings import Settings
+from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.actions import statements_hash
+from ooda_dagster.targets.base import Acting, RefusedError, Target, TargetError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one action: its new row, and a note where it did not go as asked."""
+
+    action: Action
+    note: str = ""
+
+    @property
+    def done(self) -> bool:
+        return not self.note
+
+
+class Executor:
+    """Changes one target, for one actor (a person's name, or `policy`)."""
+
+    def __init__(
+        self,
+        target: Target,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        actor: str,
+        say: Say = lambda _: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        types: dict[str, ActionType] = TYPES,
+    ) -> None:
+        self._target = target
+        self._ledger = ledger
+        self._settings = settings
+        self._actor = actor
+        self._say = say
+        self._clock = clock
+        self._types = types
+
+    # ------------------------------------------------------------------ apply
+
+    def apply(self, actions: Sequence[Action]) -> list[Outcome]:
+        """Apply approved actions, one after the other. What may not run now stays approved, with a note."""
+        if not actions:
+            return []
+        try:
+            with self._locked("act") as session:
+                return [self._apply(action, session) for action in actions]
+        except TargetError as error:
+            return [Outcome(self._ledger.actions.get(a.action_id), str(error)) for a in actions]
+
+    def _apply(self, action: Action, session: Acting) -> Outcome:
+        actions = self._ledger.actions
+        kind = self._types[action.action_type]
+        if action.approved_hash != statements_hash(action.statements, action.undo):
+            changed = "the statements are not those that were approved"
+            return Outcome(actions.transition(action.action_id, State.EXPIRED, actor=self._actor, reason=changed))
+        try:
+            with self._target.observing("act") as looking:
+                kind.preflight(action, looking, self._settings)
+                disk = self._guards(action, looking)
+                prior = kind.snapshot(action, looking)
+        except SupersededError as error:
+            return Outcome(
+                actions.transition(action.action_id, State.SUPERSEDED, actor=self._actor, reason=str(error)), str(error)
+            )
+        except TargetError as error:
+            self._say(f"not now: {error}")
+            return Outcome(action, str(error))
+
+        action = actions.transition(
+            action.action_id,
+            State.APPLYING,
+            actor=self._actor,
+            reason="",
+            detail={"statements": action.statements, "undo": action.undo, "guards": disk},
+            prior_state=prior,
+            applying_at=self._clock(),
+            backend_pid=session.backend_pid,
+            backend_start=session.backend_start,
+            application_name=session.application_name,
+        )
+        self._say(f"{action.description} ...")
+        return self._watched(action, kind, session)
+
+    def _guards(self, action: Action, looking: Any) -> str:
+        policy = self._settings.acting
+        activity = looking.activity()
+        check_load(activity, policy)
+        found = check_disk(activity, int(action.predicted.get("bytes") or 0), policy)
+        wait_for_transactions(looking, policy, self._say)
+        return found
+
+    def _watched(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
+        """Run apply while a second session watches what it waits for."""
+        started = time.monotonic()
+        actions = self._ledger.actions
+        with Watch(self._target, session.backend_pid, self._say) as watch:
+            try:
+                applied = kind.apply(action, session, self._settings)
+            except (TargetError, KeyboardInterrupt) as error:
+                self._failed(action, kind, session, error)
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                return Outcome(actions.get(action.action_id), str(error))
+        actions.transition(
+            action.action_id,
+            State.APPLIED,
+            actor=self._actor,
+            detail={"statements": applied.statements, **applied.detail, "phases_ms": watch.phases_ms},
+            object_oid=applied.object_oid,
+            applied_at=self._clock(),
+            duration_ms=(time.monotonic() - started) * 1000,
+            lock_wait_ms=watch.lock_wait_ms,
+        )
+        return Outcome(actions.transition(action.action_id, State.VERIFYING, actor=self._actor))
+
+    def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException) -> None:
+        """Leave nothing behind; where the session is gone, recovery does it from the journal."""
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        try:
+            settle(action, kind, session, self._ledger, self._settings, actor=self._actor, why=why, finish=False)
+        except TargetError as left:
+            self._say(f"{why}; {left}. `ooda recover` goes on from here")
+            self._ledger.actions.note(action.action_id, error=why)
+
+    # ------------------------------------------------------------------ undo
+
+    def undo(self, action: Action, *, reason: str) -> Outcome:
+        """Undo what an action did. No switch or policy stands in the way of an undo."""
+        actions = self._ledger.actions
+        kind = self._types[action.action_type]
+        if kind.undo_kind == "none":
+            return Outcome(action, f"{action.action_type} has no undo")
+        try:
+            with self._locked("undo") as session:
+                action = actions.transition(
+                    action.action_id,
+                    State.REVERTING,
+                    actor=self._actor,
+                    reason=reason,
+                    detail={"statements": action.undo},
+                    revert_reason=reason,
+                    closed_at=self._clock(),
+                    backend_pid=session.backend_pid,
+                    backend_start=session.backend_start,
+                )
+                self._say(f"undoing: {action.description} ({reason})")
+                return self._undo(action, kind, session)
+        except TargetError as error:
+            return Outcome(actions.get(action.action_id), str(error))
+
+    def _undo(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
+        actions = self._ledger.actions
+        try:
+            undone = kind.undo(action, session, self._settings)
+        except TargetError as error:
+            stuck = actions.transition(
+                action.action_id, State.REVERT_FAILED, actor=self._actor, reason=str(error), error=str(error)
+            )
+            return Outcome(stuck, str(error))
+        action = actions.transition(
+            action.action_id,
+            State.REVERTED,
+            actor=self._actor,
+            detail={"statements": undone.statements, **undone.detail},
+            reverted_at=self._clock(),
+        )
+        return Outcome(action)
+
+    # ------------------------------------------------------------------ session
+
+    @contextmanager
+    def _locked(self, phase: str) -> Iterator[Acting]:
+        """An acting session that holds the target's lock. Raises RefusedError where somebody else holds it."""
+        with self._target.acting(phase) as session:
+            if not session.try_lock():
+                raise RefusedError(
+                    f"another process acts on target {self._target.name} now: its lock is taken; nothing was done"
+                )
+            yield session
