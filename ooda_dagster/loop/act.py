@@ -1,0 +1,154 @@
+"""Act: apply what is approved, grouped into change sets that will be judged together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from ooda_dagster.actions.executor import Outcome
+from ooda_dagster.advisor.costs import shapes_of
+from ooda_dagster.advisor.shape import Shape
+from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.messages import ActionResults, Decisions, Executed
+from ooda_dagster.core.policy import change_sets, waits_for
+from ooda_dagster.ledger import Action
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.decide import POLICY
+from ooda_dagster.loop.hypothesize import readers_of
+from ooda_dagster.loop.opened import open_changes
+from ooda_dagster.loop.workload import read_window
+
+
+def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionResults:
+    """Apply approved actions, people's first. A replay, a dry run and a mode that does not act change nothing."""
+    results: list[Executed] = []
+    expire(loop)
+    may = loop.settings.mode.acts and not dry_run and not decisions.replayed
+    if may:
+        ready, held = _ready(loop)
+        results += [_executed(Outcome(a, why)) for a, why in held]
+        for group in _groups(ready):
+            results += [_executed(o) for o in _apply_set(loop, group)]
+    done = {r.action_id for r in results}
+    for decision in decisions.decisions:
+        if decision.action_id not in done:
+            action = loop.ledger.actions.get(decision.action_id)
+            why = "dry run: nothing is changed" if dry_run else decision.rule
+            results.append(_executed(Outcome(action, why)))
+    return ActionResults(
+        analysis_id=decisions.analysis_id,
+        target=loop.name,
+        timestamp=loop.clock(),
+        replayed=decisions.replayed,
+        mode=loop.settings.mode,
+        executed_actions=sum(r.action_status == "Executed" for r in results),
+        queued_actions=sum(r.action_status == "QueuedForApproval" for r in results),
+        failed_actions=sum(r.action_status == "Failed" for r in results),
+        results=results,
+    )
+
+
+def expire(loop: Loop) -> None:
+    """End approvals and requests for one that nobody used in time."""
+    for action in loop.ledger.actions.list(loop.name, states=(State.APPROVED, State.PENDING_APPROVAL)):
+        if action.expires_at is not None and action.expires_at < loop.clock():
+            why = "nobody used it in time"
+            loop.ledger.actions.transition(action.action_id, State.EXPIRED, actor=POLICY, reason=why)
+
+
+def _ready(loop: Loop) -> tuple[list[Action], list[tuple[Action, str]]]:
+    """Approved actions that may be applied now, and those that must wait with the reason."""
+    approved = loop.ledger.actions.list(loop.name, states=(State.APPROVED,))
+    if (loop.ledger.cycles.registered(loop.name) or {}).get("paused_at"):
+        return [], [(a, "paused: no new action; `ooda resume` lifts it") for a in approved]
+    opened = open_changes(loop)
+    ready: list[Action] = []
+    held: list[tuple[Action, str]] = []
+    for action in sorted(approved, key=lambda a: (a.proposed_by == POLICY, -(a.priority or 5))):
+        blocker = waits_for(action.touches, action.relation, opened)
+        sets = {c.change_set_id for c in opened}
+        room = loop.settings.acting.max_open_change_sets - len(sets)
+        if blocker is not None:
+            held.append((action, f"waits: what it touches is being judged for action {blocker.action_id[:8]}"))
+        elif len(_groups([*ready, action])) > room:
+            held.append((action, "waits: enough is being judged; the rest is the control group"))
+        else:
+            ready.append(action)
+    return ready, held
+
+
+def _groups(actions: Sequence[Action]) -> list[list[Action]]:
+    found = change_sets([(a.relation, frozenset(a.touches)) for a in actions])
+    return [[actions[position] for position in group] for group in found]
+
+
+def _apply_set(loop: Loop, actions: list[Action]) -> list[Outcome]:
+    treated, bystanders = _reach(loop, actions)
+    started = loop.clock()
+    change_set = loop.ledger.verifications.begin(
+        loop.name, [a.action_id for a in actions], treated=treated, bystanders=bystanders, now=started
+    )
+    outcomes = loop.executor(POLICY).apply([loop.ledger.actions.get(a.action_id) for a in actions])
+    now = loop.clock()
+    if any(o.action.state in LIVE for o in outcomes):
+        start_verifying(loop, change_set)
+    elif not any(o.action.state == State.APPLYING for o in outcomes):
+        loop.ledger.verifications.update(change_set, acted_until=now, open=False, closed_at=now)
+    return outcomes
+
+
+def start_verifying(loop: Loop, change_set: str) -> None:
+    """Set the clock of a change set's looks, from now."""
+    policy, now = loop.settings.verifying, loop.clock()
+    loop.ledger.verifications.update(
+        change_set,
+        acted_until=now,
+        next_look_at=now + timedelta(seconds=policy.look_every_s),
+        deadline_at=now + timedelta(seconds=policy.deadline_s),
+        open=True,
+        closed_at=None,
+    )
+
+
+def _reach(loop: Loop, actions: Sequence[Action]) -> tuple[list[str], list[str]]:
+    """Statements that the actions can change, and those beside them on the same tables, which serve as no control."""
+    shapes = _shapes(loop)
+    relations = {(a.spec["schema"], a.spec["table"]) for a in actions if "schema" in a.spec}
+    nearby = set(readers_of(relations, shapes))
+    treated = {f for a in actions for f in a.touches} or nearby
+    return sorted(treated), sorted(nearby - treated)
+
+
+def _shapes(loop: Loop) -> dict[str, Shape]:
+    window = read_window(loop.ledger, loop.name, lookback_hours=loop.settings.advice.lookback_hours, until=loop.clock())
+    with loop.target.observing("act") as session:
+        readable, _ = shapes_of(window.workload().statements, session.catalogue())
+    return {s.fingerprint: shape for s, shape in readable}
+
+
+def _executed(outcome: Outcome) -> Executed:
+    action = outcome.action
+    status = {
+        State.PENDING_APPROVAL: "QueuedForApproval",
+        State.FAILED: "Failed",
+        State.APPLYING: "Failed",
+        State.APPLIED: "Executed",
+        State.VERIFYING: "Executed",
+        State.KEPT: "Executed",
+        State.PROPOSED: "Pending",
+        State.APPROVED: "Pending",
+    }.get(action.state, "Skipped")
+    return Executed(
+        hypothesis_id=action.hypothesis_id,
+        hypothesis_type=action.action_type,
+        action_status=status,  # type: ignore[arg-type]
+        executed_actions=action.statements if status == "Executed" else [],
+        execution_time_ms=action.duration_ms or 0.0,
+        error_message=action.error,
+        action_id=action.action_id,
+        state=action.state,
+        description=action.description,
+        undo=action.undo,
+        lock_wait_ms=action.lock_wait_ms,
+        note=outcome.note,
+    )

@@ -1,0 +1,108 @@
+"""What a person does past the cycles: propose a change of their own, approve it, roll one back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.actions.executor import Outcome
+from ooda_dagster.advisor.candidates import refusal, serving
+from ooda_dagster.advisor.costs import Costs, Judged, shapes_of
+from ooda_dagster.advisor.index_ddl import IndexDdlError, read_create_index
+from ooda_dagster.advisor.pricing import PricingError
+from ooda_dagster.advisor.shape import UnreadableStatementError
+from ooda_dagster.core.btree_size import index_bytes
+from ooda_dagster.core.indexes import IndexSpec
+from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.ledger import Action
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.hypothesize import writers_of
+from ooda_dagster.loop.verify import record_improvement
+from ooda_dagster.loop.whatif import pricing_for
+from ooda_dagster.loop.workload import read_window
+from ooda_dagster.targets.base import Observing, RefusedError
+
+
+def propose(loop: Loop, statement: str, *, by: str, approve: bool = False, why: str = "") -> Action:
+    """Enter a person's CREATE INDEX as an action like any other; it is applied by the next cycle, once approved.
+
+    Raises IndexDdlError where it is not taken, RefusedError where it would be pointless.
+    """
+    with loop.target.observing("propose") as session:
+        spec, name, table = read_create_index(statement, session.catalogue())
+        if existing := serving(table, spec):
+            raise RefusedError(f"{existing.label} serves the same statements already")
+        if reason := refusal(table):
+            raise RefusedError(f"{table.label}: {reason}")
+        touches = _touched(loop, session, spec)
+        table = session.catalogue({table.key}).tables[table.key]
+    proposal = propose_index(spec, name=name, touches=touches, predicted={"bytes": index_bytes(table, spec)})
+    action = loop.ledger.actions.propose(loop.name, proposal, by=by, now=loop.clock())
+    loop.ledger.audit("proposed by hand", target=loop.name, actor=by, action_id=action.action_id, why=why)
+    if approve and action.state in (State.PROPOSED, State.PENDING_APPROVAL):
+        action = approve_action(loop, action, by=by, why=why)
+    return action
+
+
+def approve_action(loop: Loop, action: Action, *, by: str, why: str = "") -> Action:
+    """Allow one action, bound to the hash of its statements and undo."""
+    now = loop.clock()
+    approved = loop.ledger.actions.transition(
+        action.action_id,
+        State.APPROVED,
+        actor=by,
+        reason=why,
+        approved_hash=action.statements_hash,
+        decided_at=now,
+        decided_by=by,
+        rule="approved by a person",
+        expires_at=now + timedelta(hours=loop.settings.acting.approval_expires_h),
+    )
+    loop.ledger.audit("approved", target=loop.name, actor=by, action_id=action.action_id, why=why)
+    return approved
+
+
+def rollback(loop: Loop, action: Action, *, by: str, why: str = "rolled back by hand") -> Outcome:
+    """Undo one action now. Allowed in every mode: what is live can always be taken back."""
+    if action.state not in LIVE | {State.REVERT_FAILED}:
+        raise RefusedError(f"action {action.action_id[:8]} is {action.state}: there is nothing of it to undo")
+    loop.ledger.audit("rollback", target=loop.name, actor=by, action_id=action.action_id, why=why)
+    outcome = loop.executor(by).undo(action, reason=why)
+    if outcome.action.state == State.REVERTED:
+        record_improvement(loop, outcome.action)
+    return outcome
+
+
+def _touched(loop: Loop, session: Observing, spec: IndexSpec) -> list[str]:
+    """Statements that the index can change: those whose plan would use it, and those that write to its table.
+
+    Empty where nothing was sampled yet: then all statements on the table count.
+    """
+    window = read_window(loop.ledger, loop.name, lookback_hours=loop.settings.advice.lookback_hours, until=loop.clock())
+    if window.totals.empty:
+        return []
+    key = (spec.schema, spec.table)
+    workload = window.workload()
+    readable, _ = shapes_of(workload.statements, session.catalogue())
+    tables = {k for _, shape in readable if key in shape.tables for k in shape.tables}
+    catalogue = session.catalogue(tables)
+    readable, _ = shapes_of(workload.statements, catalogue)
+    reading = [Judged(s, shape, frozenset({spec}), 0.0) for s, shape in readable if key in shape.tables]
+    found = set(writers_of(*key, {s.fingerprint: shape for s, shape in readable}))
+    with pricing_for(loop.name, session, loop.home) as price_with:
+        pricing = price_with(tables)
+        if not pricing.offer([spec]):
+            return sorted({j.statement.fingerprint for j in reading})
+        costs = Costs(pricing, catalogue)
+        for judged in reading:
+            try:
+                costs.prepare(judged)
+                used, _ = costs.plan(judged, judged.candidates)
+            except (PricingError, UnreadableStatementError):
+                continue
+            if used:
+                found.add(judged.statement.fingerprint)
+    return sorted(found)
+
+
+__all__ = ["IndexDdlError", "approve_action", "propose", "rollback"]

@@ -1,0 +1,127 @@
+"""Decide: allowed, queued for a person, or denied - with the rule that spoke and what would change its mind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ooda_dagster.actions.create_index import propose_index, spec_from_json
+from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.messages import Decision, Decisions, Hypotheses, Hypothesis
+from ooda_dagster.core.policy import Ruling, Situation, rule
+from ooda_dagster.ledger import Action
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.opened import open_changes
+
+POLICY = "policy"
+
+
+def decide(loop: Loop, hypotheses: Hypotheses) -> Decisions:
+    """Rule on each hypothesis by falling priority, and enter it in the journal as an action."""
+    decisions: list[Decision] = []
+    if not hypotheses.replayed:
+        situation = _situation(loop)
+        for hypothesis in sorted(hypotheses.hypotheses, key=lambda h: (-h.priority, -h.saved_ms_per_hour)):
+            decisions.append(_decide(loop, hypothesis, situation, hypotheses.analysis_id))
+    return Decisions(
+        analysis_id=hypotheses.analysis_id,
+        target=loop.name,
+        timestamp=loop.clock(),
+        replayed=hypotheses.replayed,
+        mode=loop.settings.mode,
+        decisions=decisions,
+    )
+
+
+def _decide(loop: Loop, hypothesis: Hypothesis, situation: Situation, analysis_id: str) -> Decision:
+    ruling = rule(hypothesis, situation, loop.settings)
+    denied = _denied_before(loop, hypothesis, ruling)
+    if denied is not None:  # the same word for the same thing is not written down every cycle
+        return _decision(hypothesis, denied, ruling)
+    action = _enter(loop, hypothesis, analysis_id)
+    if action.state in (State.PROPOSED, State.PENDING_APPROVAL) and action.proposed_by == POLICY:
+        action = _follow(loop, action, ruling)
+    if action.state == State.APPROVED:
+        situation.allowed_now.append(hypothesis)
+    return _decision(hypothesis, action, ruling)
+
+
+def _enter(loop: Loop, hypothesis: Hypothesis, analysis_id: str) -> Action:
+    proposal = propose_index(
+        spec_from_json(hypothesis.evidence["spec"]),
+        description=hypothesis.description,
+        hypothesis_id=hypothesis.hypothesis_id,
+        analysis_id=analysis_id,
+        priority=hypothesis.priority,
+        risk=hypothesis.risk,
+        dangerous=hypothesis.dangerous,
+        touches=hypothesis.touches,
+        predicted={
+            "bytes": hypothesis.bytes,
+            "saved_ms_per_hour": hypothesis.saved_ms_per_hour,
+            "write_ms_per_hour": hypothesis.write_ms_per_hour,
+            "gain_pct": hypothesis.gain_pct,
+            "backend": hypothesis.backend,
+            "serves": [s.fingerprint for s in hypothesis.serves],
+        },
+    )
+    return loop.ledger.actions.propose(loop.name, proposal, by=POLICY, now=loop.clock())
+
+
+def _follow(loop: Loop, action: Action, ruling: Ruling) -> Action:
+    """Move an action to the state of its ruling; one that waits keeps its place and gets the newest reason."""
+    columns = {"rule": ruling.rule, "remedy": ruling.remedy, "decided_at": loop.clock(), "decided_by": POLICY}
+    if ruling.state == State.APPROVED:
+        columns["approved_hash"] = action.statements_hash
+    if ruling.state in (State.APPROVED, State.PENDING_APPROVAL):
+        columns["expires_at"] = loop.clock() + timedelta(hours=loop.settings.acting.approval_expires_h)
+    if ruling.state == action.state or ruling.state == State.PROPOSED:
+        loop.ledger.actions.note(action.action_id, rule=ruling.rule, remedy=ruling.remedy)
+        return loop.ledger.actions.get(action.action_id)
+    return loop.ledger.actions.transition(action.action_id, ruling.state, actor=POLICY, reason=ruling.rule, **columns)
+
+
+def _decision(hypothesis: Hypothesis, action: Action, ruling: Ruling) -> Decision:
+    return Decision(
+        hypothesis_id=hypothesis.hypothesis_id,
+        action_id=action.action_id,
+        state=action.state,
+        rule=ruling.rule,
+        remedy=ruling.remedy,
+    )
+
+
+def _denied_before(loop: Loop, hypothesis: Hypothesis, ruling: Ruling) -> Action | None:
+    if ruling.state != State.DENIED:
+        return None
+    denied = loop.ledger.actions.list(loop.name, states=(State.DENIED,))
+    return next((a for a in denied if a.identity == hypothesis.identity and a.rule == ruling.rule), None)
+
+
+def _situation(loop: Loop) -> Situation:
+    """What policy looks at, from the ledger and one look at the catalogue."""
+    now = loop.clock()
+    actions = loop.ledger.actions.list(loop.name)
+    with loop.target.observing("decide") as session:
+        catalogue = session.catalogue()
+    registered = loop.ledger.cycles.registered(loop.name) or {}
+    first, _ = loop.ledger.rollups.coverage(loop.name, now - timedelta(days=30), now)
+    undone = {
+        a.identity: (a.reverted_at or a.closed_at)
+        for a in actions
+        if a.state in (State.REVERTED, State.FAILED) and (a.reverted_at or a.closed_at)
+    }
+    own = sum(i.bytes for i in catalogue.indexes if i.ours)
+    live = [a for a in actions if a.state in LIVE]
+    planned = [a for a in actions if a.state == State.APPROVED]
+    return Situation(
+        now=now,
+        warm_h=(now - first).total_seconds() / 3600 if first else 0.0,
+        paused=bool(registered.get("paused_at")),
+        open_changes=open_changes(loop),
+        acted_today=sum(1 for a in actions if a.applying_at and now - a.applying_at < timedelta(days=1)),
+        heap_bytes=catalogue.heap_bytes,
+        own_index_bytes=own + sum(int(a.predicted.get("bytes") or 0) for a in planned if a not in live),
+        indexes_of={t.label: len(t.indexes) for t in catalogue.tables.values()},
+        undone_at={identity: at for identity, at in undone.items() if at is not None},
+        stuck={a.relation for a in actions if a.state == State.REVERT_FAILED},
+    )

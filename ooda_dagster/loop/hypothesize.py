@@ -1,0 +1,146 @@
+"""Hypothesize: what would help, by how much, at what risk, by which statement, with which undo?"""
+
+from __future__ import annotations
+
+import uuid
+
+from ooda_dagster.actions.create_index import CreateIndex, propose_index
+from ooda_dagster.advisor.advise import Advised, Recommendation, advise, worth_judging
+from ooda_dagster.advisor.costs import shapes_of
+from ooda_dagster.advisor.shape import Shape
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
+from ooda_dagster.core.policy import waits_for
+from ooda_dagster.core.prioritise import PastOutcomes, priority
+from ooda_dagster.core.settings import Mode, parse_budget
+from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.observe import cut
+from ooda_dagster.loop.opened import open_changes
+from ooda_dagster.loop.whatif import pricing_for
+from ooda_dagster.loop.workload import read_window
+
+
+def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
+    """Hypotheses for what was observed; where there is none, `reason` says why."""
+    common = {
+        "analysis_id": observation.analysis_id,
+        "target": loop.name,
+        "timestamp": loop.clock(),
+        "replayed": observation.replayed,
+    }
+    if loop.settings.mode == Mode.OBSERVE:
+        return Hypotheses(**common, reason="mode observe: nothing is proposed")
+    if observation.source == "none":
+        spot = next((b for b in observation.blind_spots if b.what == "statement statistics"), None)
+        why = f"no statement statistics: {spot.why}; {spot.remedy}" if spot else "no statement was sampled yet"
+        return Hypotheses(**common, reason=why)
+    advised = _advise(loop, observation)
+    found = [_hypothesis(loop, r, advised) for r in advised.recommendations]
+    for hypothesis in found:
+        loop.ledger.hypotheses.record(loop.name, observation.analysis_id, hypothesis)
+    return Hypotheses(
+        **common,
+        hypotheses_generated=len(found),
+        hypotheses=sorted(found, key=lambda h: (-h.priority, -h.saved_ms_per_hour)),
+        unjudged=[
+            Unjudged(fingerprint=s.fingerprint, text=cut(s.text), reason=why, total_ms=s.total_ms or 0.0)
+            for s, why in advised.unjudged
+        ],
+        statements_considered=advised.considered,
+        backend=advised.backend,
+        reason=advised.reason,
+    )
+
+
+def _advise(loop: Loop, observation: Observation) -> Advised:
+    policy = loop.settings.advice
+    window = read_window(loop.ledger, loop.name, lookback_hours=observation.lookback_hours, until=loop.clock())
+    workload = window.workload()
+    with loop.target.observing("hypothesize") as session:
+        catalogue = session.catalogue()
+        heavy = worth_judging(workload, policy)
+        shapes, _ = shapes_of(heavy, catalogue)
+        tables = {key for _, shape in shapes for key in shape.tables}
+        if tables:
+            catalogue = session.catalogue(tables)
+        with pricing_for(loop.name, session, loop.home) as price_with:
+            budget = parse_budget(policy.index_budget, catalogue.heap_bytes)
+            return advise(workload, catalogue, price_with, policy=policy, budget_bytes=budget)
+
+
+def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothesis:
+    proposal = propose_index(found.spec)
+    total = advised.total_ms_per_hour or 1.0
+    net = found.marginal_ms_per_hour
+    served = [s.statement.fingerprint for s in found.serves]
+    touches = sorted({*served, *writers_of(found.spec.schema, found.spec.table, advised.shapes)})
+    before = sum(s.cost_before for s in found.serves)
+    after = sum(s.cost_after for s in found.serves)
+    gain_pct = 100 * (1 - after / before) if before else 0.0
+    blocker = waits_for(touches, proposal.relation, open_changes(loop))
+    return Hypothesis(
+        hypothesis_id=str(uuid.uuid4()),
+        hypothesis_type=CreateIndex.name,
+        priority=priority(net / total, evidence_is_estimate=found.is_estimate, past=_past(loop)),
+        description=f"{proposal.description}: {_serves(found)}, {100 * net / total:.0f} % of all statement time",
+        expected_impact={
+            "latency_reduction_pct": round(gain_pct, 1),
+            "saved_share_pct": round(100 * net / total, 2),
+            "saved_ms_per_hour": round(found.saved_ms_per_hour, 1),
+            "write_ms_per_hour": round(found.write_ms_per_hour, 1),
+        },
+        required_actions=["CreateIndex"],
+        identity=proposal.identity,
+        relation=proposal.relation,
+        object_name=proposal.object_name or "",
+        statements=proposal.statements,
+        undo=proposal.undo,
+        serves=[
+            Served(
+                fingerprint=s.statement.fingerprint,
+                text=cut(s.statement.text),
+                cost_before=s.cost_before,
+                cost_after=s.cost_after,
+                saved_ms_per_hour=s.saved_ms_per_hour,
+            )
+            for s in found.serves
+        ],
+        touches=touches,
+        gain_pct=gain_pct,
+        saved_ms_per_hour=found.saved_ms_per_hour,
+        write_ms_per_hour=found.write_ms_per_hour,
+        bytes=found.bytes,
+        backend=advised.backend,
+        evidence={"spec": proposal.spec, "estimate": found.is_estimate, "explains": advised.explains},
+        blocked_by=f"action {blocker.action_id}" if blocker else None,
+    )
+
+
+def _serves(found: Recommendation) -> str:
+    count = len(found.serves)
+    return f"serves {count} statement{'s' if count > 1 else ''}"
+
+
+def writers_of(schema: str, table: str, shapes: dict[str, Shape]) -> list[str]:
+    """Fingerprints of the statements that write to a table: they pay for its indexes."""
+    return [f for f, shape in shapes.items() if shape.written is not None and shape.written.key == (schema, table)]
+
+
+def readers_of(relations: set[tuple[str, str]], shapes: dict[str, Shape]) -> list[str]:
+    """Fingerprints of the statements that touch any of some tables."""
+    return [f for f, shape in shapes.items() if shape.tables & relations]
+
+
+def _past(loop: Loop) -> PastOutcomes:
+    ended = loop.ledger.actions.list(loop.name, states=(State.KEPT, State.REVERTED, State.FAILED, State.INCONCLUSIVE))
+    memory_s = loop.settings.acting.failure_memory_h * 3600
+    now = loop.clock()
+    recent = [a for a in ended if a.closed_at and (now - a.closed_at).total_seconds() < memory_s]
+    # A person's own proposal says nothing about ours.
+    own = [a for a in recent if a.hypothesis_id is not None]
+    return PastOutcomes(
+        better=sum(a.outcome == Outcome.BETTER for a in own),
+        worse=sum(a.outcome == Outcome.WORSE for a in own),
+        failed=sum(a.state == State.FAILED for a in own),
+    )

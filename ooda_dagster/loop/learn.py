@@ -1,0 +1,105 @@
+"""Learn: what did the actions change, what was undone, and when is it worth looking again?"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ooda_dagster.core.cadence import Closed, Delay, due_at, next_delay
+from ooda_dagster.core.journal import OPEN, State
+from ooda_dagster.core.messages import ActionResults, LearningDelta, VerdictRow
+from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.ledger import Action
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.verify import record_improvement, verify
+
+#: The document's windows: 24 hours to 5 minutes ago, and the last 5 minutes.
+_BASELINE = timedelta(hours=24)
+_CURRENT = timedelta(minutes=5)
+
+
+def learn(loop: Loop, results: ActionResults) -> LearningDelta:
+    """Report the verdicts that closed since the last cycle, and set the delay by them."""
+    if not results.replayed:
+        verify(loop)
+    ended = list(loop.ledger.actions.unlearned(loop.name))
+    open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
+    delay = delay_after(ended, len(open_actions))
+    for action in ended:
+        if action.state == State.FAILED:
+            record_improvement(loop, action)
+    if not results.replayed:
+        loop.ledger.actions.learned([a.action_id for a in ended], results.analysis_id)
+    now = loop.clock()
+    return LearningDelta(
+        analysis_id=results.analysis_id,
+        target=loop.name,
+        timestamp=now,
+        replayed=results.replayed,
+        performance_metrics=global_health(loop, now),
+        action_outcomes={
+            "successfulActions": sum(a.outcome == Outcome.BETTER for a in ended),
+            "regressedActions": sum(a.outcome == Outcome.WORSE for a in ended),
+            "failedActions": sum(a.state == State.FAILED for a in ended),
+            "totalActions": len(ended),
+        },
+        outcomes=[verdict_row(a) for a in ended],
+        open=[verdict_row(a) for a in open_actions],
+        next_due_at=due_at(now, delay),
+        next_due_reason=delay.reason,
+        delay_minutes=delay.minutes,
+    )
+
+
+def delay_after(ended: list[Action], open_verifications: int) -> Delay:
+    """The delay that follows from what ended."""
+    closed = [
+        Closed(Outcome(a.outcome), a.ratio)
+        for a in ended
+        if a.state in (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED) and a.outcome
+    ]
+    failed = sum(a.state == State.FAILED for a in ended)
+    return next_delay(closed, failed=failed, open_verifications=open_verifications)
+
+
+def verdict_row(action: Action) -> VerdictRow:
+    """An action as learning reports it."""
+
+    def pct(ratio: float | None) -> float | None:
+        return None if ratio is None else (ratio - 1) * 100
+
+    return VerdictRow(
+        action_id=action.action_id,
+        hypothesis_type=action.action_type,
+        description=action.description,
+        state=action.state,
+        outcome=action.outcome or ("failed" if action.state == State.FAILED else "open"),
+        outcome_class=action.outcome_class or ("Failed" if action.state == State.FAILED else "Neutral"),
+        effect_pct=pct(action.ratio),
+        ci_low_pct=pct(action.ratio_low),
+        ci_high_pct=pct(action.ratio_high),
+        closed_at=action.closed_at,
+        reason=action.revert_reason or action.verdict_reason or action.error or "",
+    )
+
+
+def global_health(loop: Loop, now: datetime) -> dict[str, float | None]:
+    """The naive before/after comparison of all statements (ms per call, calls per minute). It decides nothing."""
+
+    def rates(since: datetime, until: datetime) -> tuple[float | None, float | None]:
+        totals = loop.ledger.rollups.totals(loop.name, since, until)
+        _, covered_s = loop.ledger.rollups.coverage(loop.name, since, until)
+        calls = float(totals["n"].sum())
+        if not calls or not covered_s:
+            return None, None
+        return float(totals["sum_ms"].sum()) / calls, 60 * calls / covered_s
+
+    base_ms, base_rate = rates(now - _BASELINE, now - _CURRENT)
+    current_ms, current_rate = rates(now - _CURRENT, now)
+    return {
+        "baselineLatencyMs": base_ms,
+        "currentLatencyMs": current_ms,
+        "latencyImprovement": None if not base_ms or current_ms is None else 100 * (base_ms - current_ms) / base_ms,
+        "throughputChange": None
+        if not base_rate or current_rate is None
+        else 100 * (current_rate - base_rate) / base_rate,
+    }

@@ -1,0 +1,168 @@
+"""Observe: what is slow, new or odd, and since when? Reads the target and the rollups; changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ooda_dagster.actions.recovery import recover
+from ooda_dagster.collect.sampler import sample_session
+from ooda_dagster.core.catalogue import Catalogue
+from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
+from ooda_dagster.ledger import Cycle
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.workload import Window, read_window
+from ooda_dagster.targets.base import Activity, Capabilities, TargetError
+
+_TEXT_LENGTH = 300
+_MOST_STATEMENTS = 50
+_MIN_ROWS_TO_WONDER = 10_000
+
+Scope = Literal["full", "performance", "embeddings", "models"]
+
+
+def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, scope: Scope = "full") -> Observation:
+    """The observation of a cycle. Raises TargetUnreachableError where the target does not answer."""
+    hours = lookback_hours or loop.settings.advice.lookback_hours
+    blind: list[BlindSpot] = []
+    if loop.settings.mode.acts and not cycle.dry_run:
+        blind += _recovered(loop)
+    with loop.target.observing("observe") as session:
+        seen = session.capabilities()
+        _same_database(loop, seen)
+        blind += seen.blind_spots
+        if seen.statements_ok:
+            taken = sample_session(loop.name, session, loop.ledger, loop.settings.sampling)
+            if taken.hidden:
+                blind.append(BlindSpot(what=f"{taken.hidden} statement texts", why="they belong to other roles"))
+        activity = session.activity()
+        catalogue = session.catalogue()
+        requests = session.requests(hours)
+    window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
+    blind += _never_analysed(catalogue)
+    gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
+    p50, p95 = latency_quantiles(window.totals)
+    return Observation(
+        analysis_id=cycle.analysis_id,
+        target=loop.name,
+        timestamp=loop.clock(),
+        mode=loop.settings.mode,
+        scope=scope,
+        lookback_hours=hours,
+        total_inferences=requests.total if requests else None,
+        avg_duration_ms=requests.avg_duration_ms if requests else None,
+        window_start=window.since,
+        window_end=window.until,
+        source=window.source,  # type: ignore[arg-type]
+        statements_seen=len(window.totals),
+        total_statement_ms=float(window.totals["sum_ms"].sum()),
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+        statements=_statements(window),
+        gaps=[f"{row.kind}: {row.detail}" for row in gaps.itertuples()][-20:],
+        blind_spots=blind,
+        server=_server(seen, catalogue),
+        load=_load(activity),
+    )
+
+
+def _recovered(loop: Loop) -> list[BlindSpot]:
+    """Mend what a dead worker left, before anything else is thought of."""
+    try:
+        recover(loop.target, loop.ledger, loop.settings, say=loop.say)
+    except TargetError as error:
+        return [BlindSpot(what="recovery", why=str(error), remedy="ooda recover")]
+    return []
+
+
+def _same_database(loop: Loop, seen: Capabilities) -> None:
+    """Note where the database behind a name is another one than before: what was learned was of that one."""
+    known = loop.ledger.cycles.registered(loop.name)
+    before = (known or {}).get("identity") or {}
+    keys = ("system_identifier", "database_oid")
+    if before and any(before.get(k) != seen.identity.get(k) for k in keys):
+        loop.say(f"the database behind {loop.name} is another one than before: {before} is now {seen.identity}")
+        loop.ledger.audit("other database", target=loop.name, actor="observe", before=before, after=seen.identity)
+    loop.ledger.cycles.register(
+        loop.name, kind=loop.target.kind, mode=loop.settings.mode, now=loop.clock(), identity=seen.identity
+    )
+
+
+def latency_quantiles(totals: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Median and 95th percentile, over calls, of the mean time of the statement that was called (ms)."""
+    if totals.empty:
+        return None, None
+    calls = totals["n"].to_numpy(dtype=float)
+    mean = totals["sum_ms"].to_numpy(dtype=float) / np.maximum(calls, 1)
+    order = np.argsort(mean)
+    passed = np.cumsum(calls[order]) / calls.sum()
+    p50, p95 = (float(mean[order][min(np.searchsorted(passed, q), len(mean) - 1)]) for q in (0.5, 0.95))
+    return p50, p95
+
+
+def _statements(window: Window) -> list[StatementSeen]:
+    total = float(window.totals["sum_ms"].sum()) or 1.0
+    found = []
+    for row in window.totals.head(_MOST_STATEMENTS).to_dict("records"):
+        calls = float(row["n"]) or 1.0
+        found.append(
+            StatementSeen(
+                fingerprint=row["fingerprint"],
+                kind=row["kind"],
+                text=cut(row["text"]),
+                calls=int(row["n"]),
+                total_ms=float(row["sum_ms"]),
+                mean_ms=float(row["sum_ms"]) / calls,
+                rows_per_call=float(row["rows"]) / calls,
+                blocks_per_call=float(row["blocks_hit"] + row["blocks_read"]) / calls,
+                share=float(row["sum_ms"]) / total,
+            )
+        )
+    return found
+
+
+def cut(text: str, length: int = _TEXT_LENGTH) -> str:
+    """One line of a statement."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _never_analysed(catalogue: Catalogue) -> list[BlindSpot]:
+    tables = [t.label for t in catalogue.tables.values() if t.kind in "rm" and t.rows < 0 and t.pages * 50 > 0]
+    tables += [
+        t.label
+        for t in catalogue.tables.values()
+        if t.kind in "rm" and t.last_analyze is None and t.changed_since_analyze > _MIN_ROWS_TO_WONDER
+    ]
+    return [
+        BlindSpot(
+            what=f"statistics of {t}", why="it was never analysed: plans on it are guesses", remedy=f"ANALYZE {t};"
+        )
+        for t in dict.fromkeys(tables)
+    ][:20]
+
+
+def _server(seen: Capabilities, catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "version": f"{seen.major}.{seen.server_version % 10_000}",
+        "database": seen.database,
+        "role": seen.role,
+        "observing_levels": sorted(seen.levels),
+        "extensions": sorted(seen.extensions),
+        "tables": len(catalogue.tables),
+        "heap_mb": round(catalogue.heap_bytes / (1 << 20), 1),
+        "indexes": sum(len(t.indexes) for t in catalogue.tables.values()),
+    }
+
+
+def _load(activity: Activity) -> dict[str, Any]:
+    return {
+        "active_sessions": activity.active_sessions,
+        "waiting_sessions": activity.waiting_sessions,
+        "longest_transaction_s": round(activity.longest_s, 1),
+        "database_mb": round(activity.database_bytes / (1 << 20), 1),
+        "disk_free_mb": None if activity.disk_free_bytes is None else activity.disk_free_bytes >> 20,
+        **activity.details,
+    }

@@ -1,0 +1,250 @@
+"""Verify: look at what is due; keep what helped, undo what hurt, say where nothing is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.collect.sampler import sample
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge
+from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.verifications import Verification
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.decide import POLICY
+from ooda_dagster.targets.base import TargetError
+
+#: Kinds of statements that can stand in a control group: what they do is work in tables.
+_WORK = ("select", "insert", "update", "delete", "merge")
+
+
+def due_looks(loop: Loop) -> list[Verification]:
+    """Change sets that are to be looked at now."""
+    now = loop.clock()
+    return [v for v in loop.ledger.verifications.open(loop.name) if v.next_look_at and v.next_look_at <= now]
+
+
+def verify(loop: Loop, *, at_once: bool = False) -> list[Action]:
+    """Look at what is due (`at_once`: at everything open); returns the actions whose judgement ended."""
+    opened = loop.ledger.verifications.open(loop.name) if at_once else due_looks(loop)
+    opened = [v for v in opened if v.acted_until is not None]
+    if not opened:
+        return []
+    sample(loop.target, loop.ledger, loop.settings.sampling)
+    ended: list[Action] = []
+    for verification in opened:
+        ended += _look(loop, verification)
+    return ended
+
+
+def _look(loop: Loop, verification: Verification) -> list[Action]:
+    now, policy = loop.clock(), loop.settings.verifying
+    actions = _judged_actions(loop, verification)
+    if not actions:  # undone by hand meanwhile
+        _close(loop, verification, now)
+        return []
+    result = _judge(loop, verification, now)
+    deadline = _deadline(verification, result, loop)
+    late = now >= deadline
+    final = result.outcome in (Outcome.BETTER, Outcome.WORSE) or late
+    look = verification.looks + 1
+    loop.ledger.verifications.record(verification.change_set_id, loop.name, look, now, result, final=final)
+    if not final:
+        next_look = min(now + timedelta(seconds=policy.look_every_s), max(deadline, now + timedelta(seconds=1)))
+        loop.ledger.verifications.update(
+            verification.change_set_id, looks=look, next_look_at=next_look, deadline_at=deadline
+        )
+        return []
+    loop.ledger.verifications.update(verification.change_set_id, looks=look)
+    return _conclude(loop, verification, actions, result, now)
+
+
+def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
+    policy = loop.settings.verifying
+    since = verification.acted_from - timedelta(hours=policy.baseline_h)
+    frame = loop.ledger.rollups.frame(loop.name, since, now)
+    kinds = loop.ledger.rollups.statements(loop.name).set_index("fingerprint")["kind"]
+    treated = set(verification.treated)
+    gaps = loop.ledger.rollups.gaps(loop.name, since, now)
+    others = [
+        (begin, end)
+        for begin, end in loop.ledger.verifications.builds(loop.name, since)
+        if begin != verification.acted_from
+    ]
+    excluded = others + [(row.since, row.until) for row in gaps.itertuples() if row.kind not in ("eviction",)]
+    return judge(
+        frame,
+        acted_at=verification.acted_from,
+        acted_until=verification.acted_until,
+        treated=treated,
+        control=_control(loop, verification, set(kinds.index[kinds.isin(_WORK)]) - treated),
+        excluded=excluded,  # type: ignore[arg-type]
+        now=now,
+        policy=policy,
+    )
+
+
+def _control(loop: Loop, verification: Verification, candidates: set[str]) -> set[str]:
+    """Statements that no action reached in the time that is compared."""
+    control = candidates - set(verification.bystanders)
+    for other in loop.ledger.verifications.since(loop.name, verification.acted_from):
+        if other.change_set_id != verification.change_set_id:
+            control -= set(other.treated) | set(other.bystanders)
+    return control
+
+
+def _deadline(verification: Verification, result: Verdict, loop: Loop) -> datetime:
+    """The policy's, or the longer one where too few calls came in to tell anything."""
+    policy, now = loop.settings.verifying, loop.clock()
+    assert verification.acted_until is not None
+    passed_min = max((now - verification.acted_until).total_seconds() / 60, 1e-9)
+    calls_per_minute = result.n.get("calls_after", 0) / passed_min
+    low_traffic = result.ratio is None and calls_per_minute < policy.low_traffic_calls_per_minute
+    seconds = policy.low_traffic_deadline_s if low_traffic else policy.deadline_s
+    return verification.acted_until + timedelta(seconds=seconds)
+
+
+def _judged_actions(loop: Loop, verification: Verification) -> list[Action]:
+    return loop.ledger.actions.list(
+        loop.name, change_set_id=verification.change_set_id, states=(State.VERIFYING, State.APPLIED)
+    )
+
+
+def _conclude(
+    loop: Loop, verification: Verification, actions: Sequence[Action], result: Verdict, now: datetime
+) -> list[Action]:
+    """Carry a final verdict out."""
+    worse = result.outcome == Outcome.WORSE or (
+        # Nothing ran beside it to compare with: an undo is the cheap mistake.
+        result.outcome == Outcome.UNATTRIBUTED and result.ratio is not None and result.ratio > 1
+    )
+    usage = _usage(loop, actions)
+    if worse:
+        return _undo_worst(loop, verification, actions, result, usage, now)
+    ended = []
+    for action in actions:
+        reason = _pointless(loop, action, result, usage.get(action.action_id, {}))
+        if reason:
+            ended.append(_undo(loop, action, result, reason, now))
+        else:
+            helped = result.outcome in (Outcome.BETTER, Outcome.UNATTRIBUTED)
+            state = State.KEPT if helped else State.INCONCLUSIVE
+            ended.append(_end(loop, action, state, result, now))
+    _close(loop, verification, now)
+    return ended
+
+
+def _pointless(loop: Loop, action: Action, result: Verdict, used: dict[str, Any]) -> str:
+    """Why an action goes although nothing got worse; nothing where it stays."""
+    calls = result.n.get("calls_after", 0)
+    if used.get("scans") == 0 and calls >= loop.settings.verifying.min_calls:
+        return f"never used in {calls} calls of the statements that it was made for"
+    if result.outcome == Outcome.INCONCLUSIVE and loop.settings.acting.on_inconclusive == "revert":
+        return f"no gain shown: {result.reason} (acting.on_inconclusive)"
+    return ""
+
+
+def _usage(loop: Loop, actions: Sequence[Action]) -> dict[str, dict[str, Any]]:
+    try:
+        with loop.target.observing("verify") as session:
+            return {a.action_id: TYPES[a.action_type].usage(a, session) for a in actions}
+    except TargetError:
+        return {}
+
+
+def _undo_worst(
+    loop: Loop,
+    verification: Verification,
+    actions: Sequence[Action],
+    result: Verdict,
+    usage: dict[str, dict[str, Any]],
+    now: datetime,
+) -> list[Action]:
+    """Undo the action that is used least and costs writers most; what is left is judged anew."""
+    worst = min(
+        actions,
+        key=lambda a: (usage.get(a.action_id, {}).get("scans", 0), -float(a.predicted.get("write_ms_per_hour") or 0)),
+    )
+    assert result.ratio is not None
+    ended = [_undo(loop, worst, result, f"work per call rose by {result.ratio - 1:.0%}", now)]
+    if len(actions) == 1:
+        _close(loop, verification, now)
+    else:
+        policy, later = loop.settings.verifying, loop.clock()
+        loop.ledger.verifications.update(
+            verification.change_set_id,
+            acted_until=later,
+            next_look_at=later + timedelta(seconds=policy.look_every_s),
+            deadline_at=later + timedelta(seconds=policy.deadline_s),
+        )
+    return ended
+
+
+def _undo(loop: Loop, action: Action, result: Verdict, reason: str, now: datetime) -> Action:
+    loop.ledger.actions.note(action.action_id, **_columns(loop, result))
+    outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason)
+    record_improvement(loop, outcome.action)
+    return outcome.action
+
+
+def _end(loop: Loop, action: Action, state: State, result: Verdict, now: datetime) -> Action:
+    columns = _columns(loop, result)
+    detail = {"n": result.n, "evidence": result.evidence}
+    ended = loop.ledger.actions.transition(
+        action.action_id, state, actor=POLICY, reason=result.reason, detail=detail, closed_at=now, **columns
+    )
+    record_improvement(loop, ended)
+    return ended
+
+
+def _columns(loop: Loop, result: Verdict) -> dict[str, Any]:
+    low, high = result.interval or (None, None)
+    return {
+        "outcome": result.outcome,
+        "outcome_class": classify(result, loop.settings.verifying),
+        "ratio": result.ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+        "verdict_reason": result.reason,
+    }
+
+
+def _close(loop: Loop, verification: Verification, now: datetime) -> None:
+    loop.ledger.verifications.update(verification.change_set_id, open=False, closed_at=now, next_look_at=None)
+
+
+#: Score of an outcome class in the improvement history, where more than 0.7 means: learn from it.
+_SCORES = {"HighSuccess": 1.0, "Success": 0.85, "Neutral": 0.5, "Regressed": 0.0, "Failed": 0.0}
+
+
+def record_improvement(loop: Loop, action: Action) -> None:
+    """Write an ended action into the improvement history."""
+    undone = action.state in (State.REVERTED, State.REVERTING, State.REVERT_FAILED)
+    gained_pct = None if action.ratio is None else 100 * (1 - action.ratio)
+    saved = action.predicted.get("saved_ms_per_hour")
+    shown = action.outcome in (Outcome.BETTER, Outcome.WORSE, Outcome.UNATTRIBUTED)
+    loop.ledger.actions.record_improvement(
+        {
+            "action_id": action.action_id,
+            "target": action.target,
+            "analysis_id": action.analysis_id,
+            "hypothesis_type": action.action_type,
+            "analysis_results": {"predicted": action.predicted, "verdict": action.verdict_reason, "n": None},
+            "generated_code": "; ".join(action.statements),
+            "target_file": action.relation,
+            "change_type": action.action_type,
+            "risk_level": action.risk.capitalize(),
+            "estimated_impact": None if saved is None else f"{saved:.0f} ms per hour",
+            "success_score": _SCORES.get(action.outcome_class or "Failed", 0.0),
+            "latency_improvement": gained_pct if shown else None,
+            "error_message": action.error,
+            "was_deployed": action.applied_at is not None,
+            "was_rolled_back": undone,
+            "approved_by": action.decided_by,
+            "started_at": action.applying_at or action.proposed_at,
+            "completed_at": action.closed_at or loop.clock(),
+            "rolled_back_at": action.reverted_at,
+        }
+    )
