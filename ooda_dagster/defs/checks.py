@@ -1,0 +1,97 @@
+"""Is the loop still true to its word? Checks read the ledger and the catalogue, never an asset's value."""
+
+# Without postponed annotations: Dagster reads them as types when the module is loaded.
+
+import dagster as dg
+
+from ooda_dagster.actions.recovery import mismatches
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.defs.metadata import table
+from ooda_dagster.defs.partitions import targets
+from ooda_dagster.loop.ooda import Ooda
+
+
+def _key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["ooda", name])
+
+
+@dg.asset_check(
+    asset=_key("observations"),
+    blocking=True,
+    partitions_def=targets,
+    description="What the journal says was done is what the catalogue holds; nothing acts before they agree.",
+)
+def journal_matches_catalogue(
+    context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]
+) -> dg.AssetCheckResult:
+    loop = ooda.loop(context.partition_key)
+    with loop.target.observing("check") as session:
+        found = mismatches(loop.target, loop.ledger, session)
+    rows = [{"action": m.action.action_id, "object": m.action.object_name, "what": str(m)} for m in found]
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(str(m) for m in found) + ". Remedy: ooda recover"
+        if found
+        else "journal and catalogue agree",
+        metadata={"mismatches": table(rows)},
+    )
+
+
+@dg.asset_check(
+    asset=_key("action_results"),
+    partitions_def=targets,
+    description="No action of the newest cycle failed, and no undo is stuck.",
+)
+def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
+    ledger, name = ooda.ledger, context.partition_key
+    newest = ledger.cycles.latest(name, 1)
+    since = newest[0].started_at if newest else None
+    failed = [
+        a
+        for a in ledger.actions.list(name, states=(State.FAILED, State.REVERT_FAILED))
+        if a.state == State.REVERT_FAILED or (since and a.applying_at and a.applying_at >= since)
+    ]
+    rows = [{"action": a.action_id, "state": a.state, "what": a.description, "error": a.error or ""} for a in failed]
+    return dg.AssetCheckResult(
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(failed)} actions failed" if failed else "no action failed",
+        metadata={"failed": table(rows)},
+    )
+
+
+@dg.asset_check(
+    asset=_key("learning_deltas"),
+    partitions_def=targets,
+    description="No action that is still live made its statements slower.",
+)
+def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
+    ledger, name = ooda.ledger, context.partition_key
+    newest = ledger.cycles.latest(name, 2)
+    since = newest[-1].started_at if newest else None
+    worse = [
+        a
+        for a in ledger.actions.list(name)
+        if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since
+    ]
+    rows = [
+        {
+            "action": a.action_id,
+            "state": a.state,
+            "what": a.description,
+            "effect_pct": round(((a.ratio or 1) - 1) * 100, 1),
+            "then": a.revert_reason or "",
+        }
+        for a in worse
+    ]
+    return dg.AssetCheckResult(
+        passed=not worse,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(worse)} actions made things worse and were undone" if worse else "nothing got worse",
+        metadata={"regressions": table(rows)},
+    )
+
+
+CHECKS = [journal_matches_catalogue, no_failed_action, no_proven_regression]

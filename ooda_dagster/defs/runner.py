@@ -1,0 +1,124 @@
+"""Runs a cycle or a look through Dagster in this process, as the CLI and the demo do."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import dagster as dg
+
+from ooda_dagster.config import Config
+from ooda_dagster.core.messages import (
+    ActionResults,
+    Decisions,
+    Hypotheses,
+    LearningDelta,
+    Message,
+    Observation,
+    Verdicts,
+)
+from ooda_dagster.defs.assets import CycleConfig
+from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.partitions import ensure
+from ooda_dagster.ledger import Cycle
+from ooda_dagster.loop import cycle as cycles
+from ooda_dagster.loop.ooda import Ooda
+
+M = TypeVar("M", bound=Message)
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class CycleRun:
+    """A cycle that ran. Messages of phases that did not run are None."""
+
+    cycle: Cycle
+    run_id: str
+    observation: Observation | None
+    hypotheses: Hypotheses | None
+    decisions: Decisions | None
+    results: ActionResults | None
+    delta: LearningDelta | None
+
+
+class Runner:
+    """Runs jobs of our definitions on an instance, in this process."""
+
+    def __init__(self, config: Config, instance: dg.DagsterInstance) -> None:
+        self.ooda = Ooda(config)
+        self._instance = instance
+        self._definitions = build_definitions(config)
+        ensure(instance, config.targets)
+
+    def cycle(
+        self,
+        target: str,
+        *,
+        trigger: str,
+        dry_run: bool = False,
+        lookback_hours: float | None = None,
+        observe_only: bool = False,
+    ) -> CycleRun:
+        """One cycle now. Raises CycleRefusedError where another runs, and whatever a phase raised."""
+        loop = self.ooda.loop(target)
+        run_id, due = str(uuid.uuid4()), datetime.now(UTC)
+        # Asked for here too: in the run a refusal is a skip, for who waits for the answer it is an error.
+        begun = cycles.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=dry_run)
+        config = CycleConfig(dry_run=dry_run, lookback_hours=lookback_hours)
+        try:
+            self._execute(
+                "ooda_cycle",
+                target,
+                run_id,
+                {"ooda/due_at": due.isoformat(), "ooda/trigger": trigger, "ooda/target": target},
+                {"ooda__observations": {"config": config.model_dump(exclude_none=True)}},
+                [dg.AssetKey(["ooda", "observations"])] if observe_only else None,
+            )
+        except BaseException as error:
+            cycles.fail(loop, begun.analysis_id, str(error) or type(error).__name__)
+            raise
+        if observe_only:
+            loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason="observation only")
+        return self._read(begun, run_id)
+
+    def _read(self, begun: Cycle, run_id: str) -> CycleRun:
+        def load(kind: type[M]) -> M | None:
+            return self.ooda.ledger.messages.load(kind, begun.analysis_id)
+
+        return CycleRun(
+            self.ooda.ledger.cycles.get(begun.analysis_id) or begun,
+            run_id,
+            load(Observation),
+            load(Hypotheses),
+            load(Decisions),
+            load(ActionResults),
+            load(LearningDelta),
+        )
+
+    def verify(self, target: str) -> Verdicts | None:
+        """One look at what is due."""
+        run_id = str(uuid.uuid4())
+        tags = {"ooda/target": target, "ooda/trigger": "hand"}
+        self._execute("ooda_verify", target, run_id, tags, {}, None)
+        return self.ooda.ledger.messages.load(Verdicts, f"verify-{run_id}")
+
+    def _execute(
+        self,
+        job: str,
+        target: str,
+        run_id: str,
+        tags: dict[str, str],
+        ops: dict[str, object],
+        selection: list[dg.AssetKey] | None,
+    ) -> None:
+        self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self._instance,
+            partition_key=target,
+            tags=tags,
+            run_id=run_id,
+            run_config={**_QUIET, "ops": ops},
+            asset_selection=selection,
+        )
