@@ -1,0 +1,53 @@
+# make demo: the whole loop on an embedded database. make test: everything that must hold. Both install what they need.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach v,python3.14 python3.13 python3.12 python3.11 python3 python,$(shell command -v $(v) 2>/dev/null)))
+SEED ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo dev test test-all lint format bench clean help
+
+demo: $(VENV)/.installed ## A real PostgreSQL with live traffic and planted problems; the loop finds, mends, measures, undoes
+	$(BIN)/ooda demo --seed $(SEED) $(ARGS)
+
+dev: $(VENV)/.installed ## Dagster UI and daemon on the embedded default, schedules running
+	$(BIN)/ooda dev $(ARGS)
+
+test: lint ## Lint, types, layers and every test that is not marked slow
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: lint ## The full matrices too, with a table of results
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.tested ## ruff, pyright, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+
+format: $(VENV)/.tested ## Write the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.tested ## What observing costs the target; the other benchmarks are run one by one
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove the environment and the embedded databases
+	rm -rf $(VENV) .ooda
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@

@@ -1,0 +1,111 @@
+"""What tests stand on: real servers, started once a session; a fresh database and a fresh ledger for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
+from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.embedded import Cluster, stop_started
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster_tests.support import Database, merged
+
+#: Why a test may be skipped. Any other reason fails the session: what was not run was not shown.
+ALLOWED_SKIPS = (
+    "no PostgreSQL 15 server on this machine",
+    "no Chromium on this machine",
+    "only root can switch users",
+    "root may read everything",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """`$OODA_HOME` of the session, where the server user can reach it; nothing is left of it."""
+    directory = Path(tempfile.mkdtemp(prefix="ooda-test-", dir="/var/tmp" if Path("/var/tmp").is_dir() else None))
+    directory.chmod(0o755)
+    for name in ("DAGSTER_HOME", "OODA_CONFIG", "OODA_DAGSTER_PG_URL", "OODA_DAGSTER_DIR", "OODA_RUNNING"):
+        os.environ.pop(name, None)
+    os.environ["OODA_HOME"] = str(directory)
+    yield directory
+    stop_started()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def target_server(home: Path) -> Iterator[Cluster]:
+    """The embedded target's server, with the service's role and our two."""
+    cluster = target_cluster(home)
+    cluster.start()
+    make_roles(cluster)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def ledger_server(home: Path) -> Iterator[Cluster]:
+    """The ledger's server, with a migrated template."""
+    cluster = ledger_cluster(home)
+    cluster.start()
+    cluster.create_database("ledger_template")
+    template = Ledger(cluster.dsn("ledger_template"))
+    template.migrate()
+    template.close()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def database(target_server: Cluster) -> Iterator[Database]:
+    """An empty database of the service's role, with pg_stat_statements; dropped afterwards."""
+    made = Database(target_server, f"test_{uuid.uuid4().hex[:12]}")
+    made.create()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def ledger(ledger_server: Cluster) -> Iterator[Ledger]:
+    """An empty ledger; dropped afterwards."""
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    ledger_server.create_database(name, template="ledger_template")
+    opened = Ledger(ledger_server.dsn(name))
+    yield opened
+    opened.close()
+    ledger_server.drop_database(name)
+
+
+@pytest.fixture
+def loop_of(home: Path, ledger: Ledger) -> Callable[..., Loop]:
+    """Makes the loop of a database: `loop_of(database, mode=Mode.AUTO, acting={...})`, in the short profile."""
+
+    def make(database: Database, *, name: str = "t", mode: Mode = Mode.PROPOSE, **settings: object) -> Loop:
+        values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
+        act = database.act if mode.acts else None
+        target = PostgresTarget(name, database.observe, act)
+        loop = Loop(target, ledger, Settings.model_validate(values), home=home)
+        loop.register()
+        return loop
+
+    return make
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A skip whose reason is not on the list is a failure."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"skipped for a reason that is not on the list in conftest.py: {reason}"

@@ -1,0 +1,121 @@
+"""Small tools of many tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE, OBSERVE_ROLE
+from ooda_dagster.embedded import Cluster
+from ooda_dagster.targets.postgres.queries import trusted
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database on the embedded target server, by the roles that use it."""
+
+    cluster: Cluster
+    name: str
+
+    @property
+    def superuser(self) -> str:
+        return self.cluster.dsn(self.name)
+
+    @property
+    def app(self) -> str:
+        return self.cluster.dsn(self.name, user=APP_ROLE)
+
+    @property
+    def observe(self) -> str:
+        return self.cluster.dsn(self.name, user=OBSERVE_ROLE)
+
+    @property
+    def act(self) -> str:
+        return self.cluster.dsn(self.name, user=ACT_ROLE)
+
+    def create(self) -> None:
+        self.cluster.create_database(self.name)
+        self.execute("create extension pg_stat_statements")
+        self.execute(f"grant create on schema public to {APP_ROLE}")
+
+    def drop(self) -> None:
+        self.cluster.drop_database(self.name)
+
+    def execute(self, text: str, *parameters: Any, dsn: str | None = None) -> list[Any]:
+        """Run statements as the superuser (or who `dsn` says); rows of the last one."""
+        with psycopg.connect(dsn or self.superuser, autocommit=True) as connection:
+            cursor = connection.execute(trusted(text), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def indexes(self, schema: str = "public") -> dict[str, bool]:
+        """Names of the indexes of a schema, and whether each is valid."""
+        rows = self.execute(
+            "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid "
+            "join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s",
+            schema,
+        )
+        return dict(rows)
+
+
+def make_orders(database: Database, rows: int = 200_000) -> None:
+    """A table that wants an index on `customer`, owned by the service: `orders(id, customer, status, placed, note)`."""
+    database.execute(
+        "create table orders (id bigint primary key, customer int not null, status text not null, "
+        "placed timestamptz not null, note text not null); "
+        f"insert into orders select g, g % 5000, case when g % 50 = 0 then 'open' else 'done' end, "
+        f"now() - g * interval '1 minute', repeat('x', 80) from generate_series(1, {rows}) g; analyze orders",
+        dsn=database.app,
+    )
+
+
+@contextmanager
+def traffic(
+    dsn: str, statements: Mapping[str, Callable[[int], tuple[Any, ...]]], *, per_second: float = 50
+) -> Iterator[dict[str, int]]:
+    """Run statements (text → parameters of the n-th call) in turn from another thread; yields calls so far."""
+    calls = dict.fromkeys(statements, 0)
+    stop = threading.Event()
+
+    def run() -> None:
+        with psycopg.connect(dsn, autocommit=True, application_name="service") as connection:
+            connection.prepare_threshold = None
+            n = 0
+            while not stop.wait(1 / per_second):
+                for text, parameters in statements.items():
+                    connection.execute(trusted(text), parameters(n) or None)
+                    calls[text] += 1
+                n += 1
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield calls
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def wait_until(condition: Callable[[], Any], *, timeout_s: float = 30, what: str = "it") -> Any:
+    """Poll until `condition` is true; its value. Fails with `what` otherwise."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {timeout_s:g} s")
+        time.sleep(0.05)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the second over the first."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
