@@ -17,7 +17,7 @@ APP_ROLE, OBSERVE_ROLE, ACT_ROLE = "inference_app", "ooda_observe", "ooda_act"
 
 _LEDGER, _OURS, _DAGSTERS, _TARGET = "ledger", "ooda", "dagster", "target"
 #: Small: it serves one machine's loop. Dagster's processes hold several connections each.
-_LEDGER_SETTINGS = {"shared_buffers": "64MB", "max_connections": 200, "synchronous_commit": "off", "jit": "off"}
+_LEDGER_SETTINGS = {"shared_buffers": "64MB", "max_connections": 200, "jit": "off"}
 
 #: The embedded target is small, and a throw-away.
 _TARGET_SETTINGS: dict[str, str | int] = {
@@ -45,9 +45,16 @@ def start_ledger(config: Config) -> bool:
     cluster = ledger_cluster()
     started = cluster.start()
     for name in (_OURS, _DAGSTERS):
-        if not cluster.database_exists(name):
-            cluster.create_database(name)
+        cluster.ensure_database(name)
+    if started:
+        _relax(cluster)
     return started
+
+
+def _relax(cluster: Cluster) -> None:
+    """Dagster's log may lose its last moments in a power cut; our journal may not."""
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute(f"alter database {_DAGSTERS} set synchronous_commit = off".encode())
 
 
 def target_cluster(home: Path | None = None) -> Cluster:

@@ -42,6 +42,7 @@ def find_binaries(explicit: Path | None = None) -> Binaries:
     """The first that works; `explicit`, else `$OODA_PG_BIN`, stands before all. Raises BinariesNotFoundError."""
     chosen = explicit or (Path(os.environ["OODA_PG_BIN"]) if os.environ.get("OODA_PG_BIN") else None)
     if chosen is not None:
+        chosen = chosen.expanduser().absolute()  # programs are run from another directory
         found = _inspect(chosen, "explicit")
         if found is None:
             missing = [n for n in _NEEDED if not (chosen / n).exists()]

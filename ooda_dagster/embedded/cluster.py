@@ -1,53 +1,49 @@
 """One PostgreSQL cluster of ours: made when it is missing, started, adopted, cloned, killed, stopped.
 
 A cluster lives in `<home>/<name>`: data, log, password and state. Several stand side by side; several processes may use
-a running one, and only the one that started it stops it.
+a running one, and the last of them stops it, at its end at the latest.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
-import signal
-import subprocess
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
-import psutil
 import psycopg
 from filelock import FileLock, Timeout
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from ooda_dagster.embedded.binaries import Binaries, find_binaries
+from ooda_dagster.embedded.errors import ClusterError
 from ooda_dagster.embedded.files import ClusterFiles, ClusterState, free_port, generate_password, is_free
-from ooda_dagster.embedded.server_user import ServerUser, reachable_home, runnable
+from ooda_dagster.embedded.postmaster import Postmaster
+from ooda_dagster.embedded.programs import Programs
+from ooda_dagster.embedded.server_user import ServerUser, leave_home, reachable_home, runnable
+from ooda_dagster.embedded.started import forget, use, used_by_us_alone
 
-_LOCK_TIMEOUT_S = 300
-_START_TIMEOUT_S = 300  # redo of a large write-ahead log takes minutes
-_STOP_TIMEOUT_S = 60
+_LOCK_TIMEOUT_S, _ADOPT_TIMEOUT_S, _STOP_TIMEOUT_S = 300, 300, 60
 _START_TRIES, _RETRY_S = 8, 0.5
-_LOG_LINES = 12
+#: What the server says in its log, in the C locale, where it is worth another try.
+_PASSES = re.compile(r"shared memory block|Address already in use|could not create any|lock file|may be in use")
 _SUPERUSER = "postgres"
 
 #: A cluster that is thrown away need not survive a power cut.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-
-_started: dict[Path, tuple[int, Cluster]] = {}
-
-
-class ClusterError(RuntimeError):
-    """A cluster that cannot be made, started or used; quotes the server's log."""
 
 
 class Cluster:
     """A PostgreSQL server in `<home>/<name>`. Making the object touches nothing; `start` does.
 
     preload: shared_preload_libraries; settings: lines of postgresql.conf; durable: fsync and its like;
-    checksums: of data pages, decided when the cluster is made.
+    checksums: of data pages, decided when the cluster is made; stop_at_exit: whether it ends with the process that
+    started it. Where not, those who use it settle among themselves who stops it.
     """
 
     def __init__(
@@ -60,28 +56,32 @@ class Cluster:
         settings: Mapping[str, str | int] | None = None,
         durable: bool = True,
         checksums: bool = True,
+        stop_at_exit: bool = True,
     ) -> None:
         self.home = Path(home).absolute()
         self.name = name
         self.files = ClusterFiles(self.home / name)
+        self._postmaster = Postmaster(self.files)
         self._binaries = binaries
         self._preload = tuple(preload)
         self._settings = dict(settings or {})
         self._durable = durable
         self._checksums = checksums
+        self._stop_at_exit = stop_at_exit
+        self._entered_by_start = False
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, {self.home})"
 
     def __enter__(self) -> Cluster:
-        self.start()
+        self._entered_by_start = self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_ours:
-            self.stop()
+        if self._entered_by_start:
+            self._stop_if_unused()
 
     # ------------------------------------------------------------------ what it is
 
@@ -108,19 +108,7 @@ class Cluster:
     @property
     def pid(self) -> int | None:
         """Of the postmaster, if it runs."""
-        pid = self.files.postmaster_pid()
-        if pid is None:
-            return None
-        try:
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
-                return None
-            # Another server may have been given the pid that ours had: a postmaster's working directory is its data.
-            return pid if Path(process.cwd()) == self.data_dir.resolve() else None
-        except psutil.AccessDenied:
-            return pid
-        except psutil.NoSuchProcess:
-            return None
+        return self._postmaster.pid
 
     @property
     def running(self) -> bool:
@@ -129,10 +117,6 @@ class Cluster:
     @property
     def exists(self) -> bool:
         return self.files.complete
-
-    @property
-    def _is_ours(self) -> bool:
-        return _started.get(self.files.directory, (0, self))[0] == os.getpid()
 
     def _state(self) -> ClusterState:
         state = self.files.read_state()
@@ -143,11 +127,15 @@ class Cluster:
     def dsn(self, dbname: str = "postgres", *, user: str = _SUPERUSER, password: str | None = None) -> str:
         """Connection URL over loopback TCP."""
         secret = self.password if password is None else password
-        return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/{dbname}"
+        login = f"{quote(user, safe='')}:{quote(secret, safe='')}"
+        return f"postgresql://{login}@127.0.0.1:{self.port}/{quote(dbname, safe='')}"
 
     def socket_dsn(self, dbname: str = "postgres", *, user: str = _SUPERUSER) -> str:
         """Connection string over the Unix socket."""
-        return f"host={self._state().socket_dir} port={self.port} user={user} password={self.password} dbname={dbname}"
+        state = self._state()
+        return make_conninfo(
+            "", host=state.socket_dir, port=state.port, user=user, password=self.password, dbname=dbname
+        )
 
     # ------------------------------------------------------------------ start and stop
 
@@ -156,21 +144,24 @@ class Cluster:
 
         Raises ClusterError with the end of the server's log.
         """
-        user = ServerUser.choose()
-        place = reachable_home(self.home, user)
-        binaries = runnable(self._binaries or find_binaries(), user, place)
-        with self._launcher_lock():
-            self.files.place(place, user)
-            if self.running:
-                self._wait_ready()
-                return False
-            if not self.files.complete:
-                self._initialise(binaries, user)
-            self._check_version(binaries)
-            state = self._configure(binaries, user)
-            self._launch(binaries, user)
-            self.files.write_state(state)
-            _started[self.files.directory] = (os.getpid(), self)
+        try:
+            with self._launcher_lock():
+                if not self.files.foreign and self._adopt():
+                    self._use(None)
+                    return False
+                user = ServerUser.choose()
+                place = reachable_home(self.home, user)
+                binaries = runnable(self._binaries or find_binaries(), user, place)
+                self.files.place(place, user)
+                if not self.files.complete:
+                    self._initialise(binaries, user)
+                self._check_version(binaries)
+                self._launch(binaries, user)
+        except PermissionError as error:
+            raise ClusterError(
+                f"cluster {self.name!r}: no right to {error.filename}, which may belong to another user who started "
+                "it; remove it as that user, or set OODA_HOME to a directory of your own"
+            ) from error
         return True
 
     @contextmanager
@@ -182,21 +173,23 @@ class Cluster:
         except Timeout:
             raise ClusterError(f"another process has been starting cluster {self.name!r} for minutes") from None
 
+    def _adopt(self) -> bool:
+        """Whether a server runs and takes connections; waits for one that is starting, or that ends just now."""
+        deadline = time.monotonic() + _ADOPT_TIMEOUT_S
+        while self.running:
+            if psycopg.pq.PGconn.ping(self.dsn().encode()) == psycopg.pq.Ping.OK:
+                return True
+            if time.monotonic() > deadline:
+                log = "\n".join(self.files.log_lines()[-12:])
+                raise ClusterError(f"cluster {self.name!r} runs and does not answer:\n{log}")
+            time.sleep(0.1)
+        return False
+
     def _initialise(self, binaries: Binaries, user: ServerUser) -> None:
         self.files.discard_data()  # half of one, from an initdb that was killed
         password = generate_password()
-        with self.files.password_file(password, user) as password_file:
-            argv = [binaries.program("initdb"), "-D", str(self.files.data), "-U", _SUPERUSER, "-E", "UTF8", "--no-sync"]
-            argv += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
-            if binaries.major >= 17:  # the same order on every platform, without the operating system's locales
-                argv += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            else:
-                argv += ["--locale=C.UTF-8"]
-            if self._checksums:
-                argv.append("--data-checksums")
-            elif binaries.major >= 18:
-                argv.append("--no-data-checksums")
-            self._run(argv, user, "making the cluster")
+        programs = Programs(self.files, binaries.directory, user)
+        programs.initdb(binaries, _SUPERUSER, password, checksums=self._checksums)
         self.files.write_password(password)
         self.files.include_settings(user)
         self.files.mark_complete()
@@ -210,7 +203,31 @@ class Cluster:
                 f"{made_by}"
             )
 
-    def _configure(self, binaries: Binaries, user: ServerUser) -> ClusterState:
+    def _launch(self, binaries: Binaries, user: ServerUser) -> None:
+        """After a crash the first starts fail, while orphaned backends are still going."""
+        programs = Programs(self.files, binaries.directory, user)
+        try:
+            for attempt in range(1, _START_TRIES + 1):
+                self._postmaster.void_recycled_pid(user)
+                self._configure(binaries, user)  # again: the port may have been taken between look and use
+                try:
+                    programs.start()
+                    break
+                except ClusterError as error:
+                    if attempt == _START_TRIES or not _PASSES.search(str(error)):
+                        raise
+                time.sleep(_RETRY_S)
+            self._use(user)
+        except ClusterError:
+            raise
+        except BaseException:  # Ctrl-C, which ended pg_ctl and not the server that it had begun to start
+            deadline = time.monotonic() + 2
+            while not self.running and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self.stop()
+            raise
+
+    def _configure(self, binaries: Binaries, user: ServerUser) -> None:
         before = self.files.read_state()
         port = before.port if before and is_free(before.port) else free_port()
         socket_dir = self.files.socket_directory(user)
@@ -225,55 +242,28 @@ class Cluster:
             **self._settings,
         }
         self.files.write_settings(settings, user)
-        return ClusterState(port, str(socket_dir), binaries.version, binaries.provider, str(binaries.directory))
-
-    def _launch(self, binaries: Binaries, user: ServerUser) -> None:
-        """After a crash the first starts fail, while orphaned backends are still going."""
-        argv = [binaries.program("pg_ctl"), "-D", str(self.files.data), "-l", str(self.files.log)]
-        argv += ["-w", "-t", str(_START_TIMEOUT_S), "start"]
-        self.files.prepare_log(user)
-        for attempt in range(_START_TRIES):
-            self._drop_recycled_pid()
-            done = self._run(argv, user, "starting the server", check=attempt == _START_TRIES - 1)
-            if done.returncode == 0:
-                return
-            time.sleep(_RETRY_S)
-
-    def _drop_recycled_pid(self) -> None:
-        """Remove a pid file whose pid belongs to another program now: PostgreSQL would take that for a postmaster.
-
-        Never while any process works in the data directory: the file is what keeps two servers from one cluster.
-        """
-        pid = self.files.postmaster_pid()
-        if pid is None or not psutil.pid_exists(pid) or self.running:
-            return
-        data = str(self.files.data)
-        if not any(p.info["cwd"] == data for p in psutil.process_iter(["cwd"])):
-            self.files.drop_pid_file()
-
-    def _wait_ready(self) -> None:
-        """Of a server that another process is starting."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            try:
-                psycopg.connect(self.dsn(), connect_timeout=5).close()
-                return
-            except psycopg.OperationalError as error:
-                if time.monotonic() > deadline or not self.running:
-                    raise ClusterError(f"cluster {self.name!r} does not answer: {error}{self._log_end()}") from error
-                time.sleep(0.2)
+        self.files.write_state(
+            ClusterState(port, str(socket_dir), binaries.version, binaries.provider, str(binaries.directory))
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it, whoever started it; nothing happens where it does not run. mode: smart, fast or immediate."""
-        if self.running:
-            user = ServerUser.choose()
-            argv = [str(Path(self._state().bin_dir) / "pg_ctl"), "-D", str(self.files.data), "-w"]
-            argv += ["-t", str(_STOP_TIMEOUT_S), "stop"]
-            done = self._run([*argv, "-m", mode], user, "stopping the server", check=False)
-            if done.returncode != 0 and self.running:
-                self._run([*argv, "-m", "immediate"], user, "stopping the server")
-        _started.pop(self.files.directory, None)
+        self._postmaster.end(mode, _STOP_TIMEOUT_S)
+        forget(self.files.directory)
         self.files.remove_socket_directory()
+
+    def _use(self, started_as: ServerUser | None) -> None:
+        """Be a user of the running server; who started it has it guarded too."""
+        if self._stop_at_exit and (pid := self.pid) is not None:
+            guard = self._postmaster.guard(pid, started_as) if started_as else None
+            use(self.files.directory, self.home / f"{self.name}.users", pid, guard, self._stop_if_unused)
+
+    def _stop_if_unused(self) -> None:
+        with self._launcher_lock():
+            if used_by_us_alone(self.files.directory, self.pid):
+                self.stop()
+            else:
+                forget(self.files.directory)
 
     def restart(self) -> None:
         self.stop()
@@ -281,23 +271,16 @@ class Cluster:
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and its children, as a crash would."""
-        pid = self.pid
-        if pid is None:
-            return
-        postmaster = psutil.Process(pid)
-        family = [postmaster, *postmaster.children(recursive=True)]
-        for process in family:
-            try:
-                process.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(family, timeout=10)
-        _started.pop(self.files.directory, None)
+        self._postmaster.kill()
+        forget(self.files.directory)
 
     def destroy(self) -> None:
-        """Stop it and remove every file of it."""
+        """Stop it and remove every file of it, and what was made outside `home` for it alone."""
         self.stop("immediate")
         self.files.destroy()
+        leave_home(self.home, ServerUser.choose())
+        for suffix in ("lock", "users"):
+            (self.home / f"{self.name}.{suffix}").unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ databases
 
@@ -315,6 +298,12 @@ class Cluster:
             text += sql.SQL(" template {} strategy file_copy").format(sql.Identifier(template))
         with self._connect() as connection:
             connection.execute(text)
+
+    def ensure_database(self, name: str) -> None:
+        """Make a database unless it exists; several processes may ask at once."""
+        if not self.database_exists(name):
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                self.create_database(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists; its connections are ended."""
@@ -335,67 +324,16 @@ class Cluster:
             durable=self._durable,
             checksums=self._checksums,
         )
-        if copy.running:
-            raise ClusterError(f"cluster {name!r} runs; stop it before it is made anew")
         with copy._launcher_lock():
+            if copy.running:
+                raise ClusterError(f"cluster {name!r} runs; stop it before it is made anew")
             copy.files.place(reachable_home(self.home, user), user)
             copy.files.discard_data()
-            argv = [str(Path(state.bin_dir) / "pg_basebackup"), "-D", str(copy.files.data), "-R", "-c", "fast"]
-            argv += ["-X", "stream", "-d", self.dsn(password="")]
-            self._run(argv, user, "cloning", environment={"PGPASSWORD": self.password})
+            Programs(copy.files, Path(state.bin_dir), user).basebackup(self.dsn(password=""), self.password)
             copy.files.write_password(self.password)
             copy.files.mark_complete()
         return copy
 
     def promote(self) -> None:
         """Make a replica accept writes."""
-        argv = [str(Path(self._state().bin_dir) / "pg_ctl"), "-D", str(self.files.data), "-w", "promote"]
-        self._run(argv, ServerUser.choose(), "promoting")
-
-    # ------------------------------------------------------------------ programs
-
-    def _run(
-        self,
-        argv: Sequence[str],
-        user: ServerUser,
-        doing: str,
-        *,
-        check: bool = True,
-        environment: Mapping[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[bytes]:
-        base = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(self.files.directory)}
-        # Output goes to a file: a server that pg_ctl starts would keep a pipe open.
-        with self.files.output() as output:
-            done = subprocess.run(
-                argv,
-                cwd=self.files.real,
-                env={**base, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                start_new_session=True,  # Ctrl-C is for us: we stop the server in order
-                **user.options(),
-            )
-            if check and done.returncode != 0:
-                output.seek(0)
-                said = output.read().decode(errors="replace").strip()
-                raise ClusterError(f"{doing} {self.name!r} failed: {said[-2000:]}{self._log_end()}")
-        return done
-
-    def _log_end(self) -> str:
-        lines = self.files.log_lines()[-_LOG_LINES:]
-        return "\n" + "\n".join(lines) if lines else ""
-
-
-def stop_started() -> None:
-    """Stop every cluster that this process started and that still runs."""
-    for directory, (pid, cluster) in list(_started.items()):
-        if pid == os.getpid():
-            try:
-                cluster.stop()
-            finally:
-                _started.pop(directory, None)
-
-
-atexit.register(stop_started)
+        Programs(self.files, Path(self._state().bin_dir), ServerUser.choose()).promote()

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ooda_dagster.embedded.server_user import ServerUser
+from ooda_dagster.embedded.server_user import ServerUser, discard_place, read_owner
 
-_OUR_SETTINGS = "ooda.conf"
+_OUR_SETTINGS, _NEW_DATA = "ooda.conf", "data.new-"
+#: Larger than any system gives.
+_NO_PID = 2**30
 #: sun_path is 108 bytes with its NUL, and PostgreSQL appends /.s.PGSQL.65535.lock
 _MAX_SOCKET_DIRECTORY = 108 - 1 - len("/.s.PGSQL.65535.lock")
 
@@ -54,14 +56,35 @@ class ClusterFiles:
         """Make the directory, in `home`; linked to where it is looked for if that is elsewhere."""
         real = home / self.directory.name
         if real != self.directory:
-            if self.directory.is_symlink() and Path(os.readlink(self.directory)) != real:
-                self.directory.unlink()
-            if not self.directory.is_symlink():
-                if self.directory.is_dir():  # made while the place could be reached
-                    shutil.rmtree(self.directory)
-                self.directory.symlink_to(real)
+            self._link(real, user)
         real.mkdir(mode=0o700, exist_ok=True)
         user.own(real)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the link leads to another home's cluster: ours is a copy of it."""
+        if not self.directory.is_symlink():
+            return False
+        place = Path(os.readlink(self.directory)).parent
+        owner = read_owner(place)
+        if owner is None or owner == self.directory.parent.resolve():
+            return False
+        return (owner / self.directory.name).is_symlink()
+
+    def _link(self, real: Path, user: ServerUser) -> None:
+        if self.directory.is_symlink():
+            before = Path(os.readlink(self.directory))
+            if before == real:
+                return
+            if before.is_dir() and read_owner(before.parent) and not self.foreign:  # our home was moved
+                _move(before, real, user)
+                discard_place(before.parent)
+            self.directory.unlink()
+        elif self.directory.is_dir():  # made while the server user could go there
+            _move(self.directory, real, user)
+        else:  # what the place may hold belonged to a home that was removed
+            shutil.rmtree(real, ignore_errors=True)
+        self.directory.symlink_to(real)
 
     def destroy(self) -> None:
         real = self.real
@@ -74,14 +97,23 @@ class ClusterFiles:
     @property
     def complete(self) -> bool:
         """Whether initdb came to its end: the mark is written last."""
-        return (self.real / "complete").exists()
+        return (self.real / "complete").exists() and self.data.is_dir()
 
     def mark_complete(self) -> None:
         (self.real / "complete").touch()
 
     def discard_data(self) -> None:
+        """Remove the data, and what a program that was killed while it made some has left."""
         (self.real / "complete").unlink(missing_ok=True)
-        shutil.rmtree(self.data, ignore_errors=True)
+        for directory in (self.data, *self.real.glob(f"{_NEW_DATA}*")):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def new_data(self) -> Path:
+        """A name to make data under. Nobody else's: an initdb that outlived its killed caller may still be at work."""
+        return self.real / f"{_NEW_DATA}{secrets.token_hex(4)}"
+
+    def take_data(self, made: Path) -> None:
+        made.rename(self.data)
 
     def data_version(self) -> int:
         return int((self.data / "PG_VERSION").read_text().strip())
@@ -93,21 +125,23 @@ class ClusterFiles:
         except (OSError, ValueError, IndexError):
             return None
 
-    def drop_pid_file(self) -> None:
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+    def void_pid_file(self, user: ServerUser) -> None:
+        """Let it name no process. The rest stays: the server looks whether anybody holds its old shared memory."""
+        path = self.data / "postmaster.pid"
+        _, *rest = path.read_text().splitlines(keepends=True)
+        _write(path, "".join([f"{_NO_PID}\n", *rest]), user)
 
     # ------------------------------------------------------------------ settings
 
     def include_settings(self, user: ServerUser) -> None:
         """Let postgresql.conf end with our file; the server reads ALTER SYSTEM's after it."""
-        with open(self.data / "postgresql.conf", "a") as file:
-            file.write(f"\ninclude_if_exists '{_OUR_SETTINGS}'\n")
+        path = self.data / "postgresql.conf"
+        _write(path, f"{path.read_text()}\ninclude_if_exists '{_OUR_SETTINGS}'\n", user)
 
     def write_settings(self, settings: Mapping[str, Any], user: ServerUser) -> None:
-        lines = (f"{name} = '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
-        path = self.data / _OUR_SETTINGS
-        path.write_text("# Written at each start; change the code that starts this server instead.\n" + "".join(lines))
-        user.own(path)
+        lines = "".join(f"{name} = '{_escaped(str(value))}'\n" for name, value in settings.items())
+        comment = "# Written at each start; change the code that starts this server instead.\n"
+        _write(self.data / _OUR_SETTINGS, comment + lines, user)
 
     # ------------------------------------------------------------------ state and secrets
 
@@ -119,28 +153,20 @@ class ClusterFiles:
             return None
 
     def write_state(self, state: ClusterState) -> None:
-        temporary = self.real / "cluster.json.new"
-        temporary.write_text(json.dumps(asdict(state)))
-        os.replace(temporary, self.real / "cluster.json")
+        _write(self.real / "cluster.json", json.dumps(asdict(state)))
 
     def read_password(self) -> str:
         return (self.real / "password").read_text().strip()
 
     def write_password(self, password: str) -> None:
-        path = self.real / "password"
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(password)
+        _write(self.real / "password", password)
 
     @contextmanager
     def password_file(self, password: str, user: ServerUser) -> Iterator[Path]:
         """A short-lived file that initdb, as the server user, may read."""
-        handle, name = tempfile.mkstemp(dir=self.real)
-        path = Path(name)
+        path = self.real / "password.initdb"
+        _write(path, password, user)
         try:
-            with os.fdopen(handle, "w") as file:
-                file.write(password)
-            user.own(path)
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -148,11 +174,16 @@ class ClusterFiles:
     # ------------------------------------------------------------------ sockets and logs
 
     def socket_directory(self, user: ServerUser) -> Path:
-        """In the cluster's directory where its path is short enough, else a private one in the temporary directory."""
+        """An empty one: in the cluster's directory if its path can be a socket's, else in the temporary directory.
+
+        What a crash left there goes: the server would wait for the process that its lock file names.
+        """
         self.remove_socket_directory()
         near = self.real / "socket"
-        if len(os.fsencode(near)) <= _MAX_SOCKET_DIRECTORY:
-            near.mkdir(mode=0o700, exist_ok=True)
+        shutil.rmtree(near, ignore_errors=True)
+        # Server and clients read lists of directories: a comma would part one in two.
+        if len(os.fsencode(near)) <= _MAX_SOCKET_DIRECTORY and not set(str(near)) & {",", '"'}:
+            near.mkdir(mode=0o700)
             user.own(near)
             return near
         far = Path(tempfile.mkdtemp(prefix="ooda-"))
@@ -163,10 +194,6 @@ class ClusterFiles:
         state = self.read_state()
         if state and Path(state.socket_dir).parent != self.real and Path(state.socket_dir).name.startswith("ooda-"):
             shutil.rmtree(state.socket_dir, ignore_errors=True)
-
-    def prepare_log(self, user: ServerUser) -> None:
-        self.log.touch(mode=0o600)
-        user.own(self.log)
 
     def log_lines(self) -> list[str]:
         try:
@@ -181,6 +208,38 @@ class ClusterFiles:
         """What a program prints."""
         with tempfile.TemporaryFile(dir=self.real) as file:
             yield file
+
+
+def _move(source: Path, target: Path, user: ServerUser) -> None:
+    """Move a directory, to another file system too; what was at `target` is replaced."""
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        source.rename(target)
+    except OSError:
+        shutil.move(source, target)
+        user.own_tree(target)
+
+
+def _write(path: Path, text: str, user: ServerUser | None = None) -> None:
+    """Replace a file as a whole, readable by its owner alone.
+
+    The directory may belong to the server user, so nothing in it is opened for writing as root: it might be a link.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        if user is not None:
+            user.own(Path(temporary))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _escaped(value: str) -> str:
+    """Inside the quotes of postgresql.conf."""
+    return value.replace("\\", "\\\\").replace("'", "''")
 
 
 def generate_password() -> str:

@@ -2,7 +2,8 @@
 
 PostgreSQL refuses to run as root. As root we start it as `nobody`, who owns nothing of ours but the cluster's
 directory. No user is made, and no permission of anything that is not ours is changed: where the server user cannot
-reach the project's directory or the programs, they get a place of their own under /var/tmp.
+reach the project's directory or the programs, they get a place of their own under /var/lib, or where that cannot be
+written, under /var/tmp (which some systems clear of what was not used for a month).
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from typing import Any
 from filelock import FileLock
 
 from ooda_dagster.embedded.binaries import Binaries
+
+#: Where a home that cannot be reached is stood for, in order; and the file there that names it.
+_BASES, _OWNER = ("/var/lib", "/var/tmp"), "home"
+_COPY, _HALF_COPY = "postgresql-", "copy-"
 
 
 class ServerUserError(RuntimeError):
@@ -65,6 +70,13 @@ class ServerUser:
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
+    def own_tree(self, directory: Path) -> None:
+        """The same for a directory and all in it."""
+        self.own(directory)
+        for root, folders, files in os.walk(directory):
+            for name in (*folders, *files):
+                self.own(Path(root, name))
+
     def reaches(self, directory: Path) -> bool:
         """Whether the server user can go into a directory: PostgreSQL changes into its data by the whole path."""
         if not self.switches:
@@ -84,13 +96,11 @@ class ServerUser:
 
 
 def reachable_home(home: Path, user: ServerUser) -> Path:
-    """`home`, or, where the server user cannot go there, a directory of ours under /var/tmp that stands for it."""
+    """`home`, or, where the server user cannot go there, a directory of ours that stands for it."""
     home.mkdir(parents=True, exist_ok=True)
     if user.reaches(home):
         return home
-    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
-    base = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())
-    place = base / f"ooda-{os.geteuid()}-{digest}"
+    place = _place(home)
     try:
         place.mkdir(mode=0o755)
     except FileExistsError:
@@ -99,9 +109,38 @@ def reachable_home(home: Path, user: ServerUser) -> Path:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise ServerUserError(f"{place} exists and is not ours alone; remove it") from None
     os.chmod(place, 0o755)  # whatever the umask
+    (place / _OWNER).write_text(str(home.resolve()))
     if not user.reaches(place):
         raise ServerUserError(f"user {user.name} can reach neither {home} nor {place}; set OODA_PG_USER or OODA_HOME")
     return place
+
+
+def leave_home(home: Path, user: ServerUser) -> None:
+    """Remove the directory that stands for `home`, if there is one and no cluster is left in it."""
+    if user.switches and home.is_dir():
+        discard_place(_place(home))
+
+
+def _place(home: Path) -> Path:
+    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
+    base = next((b for b in _BASES if os.access(b, os.W_OK)), tempfile.gettempdir())
+    return Path(base) / f"ooda-{os.geteuid()}-{digest}"
+
+
+def read_owner(place: Path) -> Path | None:
+    """The home that a directory of ours stands for."""
+    try:
+        return Path((place / _OWNER).read_text())
+    except OSError:
+        return None
+
+
+def discard_place(place: Path) -> None:
+    """Remove a directory that stands for a home, with the programs that were copied there, if no cluster is left."""
+    if read_owner(place) is None:
+        return
+    if not any(p.is_dir() and not p.name.startswith((_COPY, _HALF_COPY)) for p in place.iterdir()):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def runnable(binaries: Binaries, user: ServerUser, home: Path) -> Binaries:
@@ -109,11 +148,13 @@ def runnable(binaries: Binaries, user: ServerUser, home: Path) -> Binaries:
     if not user.switches or user.runs(binaries.program("postgres")):
         return binaries
     install = binaries.directory.parent
-    place = home / f"postgresql-{'.'.join(map(str, binaries.version))}-{binaries.provider}"
+    place = home / f"{_COPY}{'.'.join(map(str, binaries.version))}-{binaries.provider}"
     copied = Binaries(place / install.name / "bin", binaries.version, binaries.provider)
-    with FileLock(home / f"{place.name}.lock"):
+    with FileLock(home / "programs.lock"):
+        for half in home.glob(f"{_HALF_COPY}*"):  # of a process that was killed: the lock is ours
+            shutil.rmtree(half, ignore_errors=True)
         if not place.exists():
-            temporary = Path(tempfile.mkdtemp(prefix="copy-", dir=home))
+            temporary = Path(tempfile.mkdtemp(prefix=_HALF_COPY, dir=home))
             shutil.copytree(install, temporary / install.name, symlinks=True)
             # The wheel's programs find their libraries beside the package, by a relative path.
             libraries = install.parent.parent / f"{install.parent.name}.libs"

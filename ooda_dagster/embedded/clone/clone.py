@@ -18,9 +18,10 @@ import psycopg
 from ooda_dagster.core.btree_size import PAGE_BYTES, IndexSize, KeyColumn, btree_size
 from ooda_dagster.core.identifiers import qualified, quote_identifier
 from ooda_dagster.core.indexes import IndexSpec
-from ooda_dagster.embedded.clone.files import btree_skeleton, segments, set_size
+from ooda_dagster.embedded.clone.files import btree_skeleton, segments
 from ooda_dagster.embedded.clone.report import CloneReport
 from ooda_dagster.embedded.clone.schema import Carried, rebuild
+from ooda_dagster.embedded.clone.scratch import Pages, Scratch
 from ooda_dagster.embedded.clone.settings import copy_settings
 from ooda_dagster.embedded.clone.source import Source, query, trusted
 from ooda_dagster.embedded.clone.statistics import carry, restore_relations
@@ -41,18 +42,21 @@ _SETTINGS = {
 
 
 def clone_cluster(home: Path) -> Cluster:
-    """The scratch server: without checksums, as pages are written past it; without durability, as nothing is kept."""
-    return Cluster(home, "clone", preload=(), settings=_SETTINGS, durable=False, checksums=False)
+    """The scratch server: without checksums, as pages are written past it; without durability, as nothing is kept.
+
+    Processes share it, so it outlives the one that started it; the last to use it stops it.
+    """
+    return Cluster(home, "clone", preload=(), settings=_SETTINGS, durable=False, checksums=False, stop_at_exit=False)
 
 
 class StatisticsClone:
     """One scratch database. `report.blind` names all that is not as on the source."""
 
-    def __init__(self, connection: psycopg.Connection[Any], cluster: Cluster, database: str) -> None:
-        self._clone = connection
-        self._cluster = cluster
-        self._database = database
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._clone = scratch.session
         self._names: dict[IndexSpec, str] = {}
+        self._offered = 0
         self.report = CloneReport()
 
     @classmethod
@@ -64,16 +68,13 @@ class StatisticsClone:
         database: str,
         relations: Collection[tuple[str, str]] | None = None,
     ) -> StatisticsClone:
-        """Build it in `database` of a running `cluster`, which is dropped first if it exists.
+        """Build it in a database of a running `cluster`, whose name begins like `database`.
 
         source: an autocommit session of a role with pg_monitor and SELECT; it is left as it was found.
         relations: (schema, table) to carry, with their partitions and parents; None: all of them.
         """
         started = time.monotonic()
-        cluster.drop_database(database)
-        cluster.create_database(database, template="template0")
-        connection = psycopg.connect(cluster.dsn(database), autocommit=True, connect_timeout=10)
-        clone = cls(connection, cluster, database)
+        clone = cls(Scratch(cluster, database))
         try:
             clone._build(Source(source), relations)
         except BaseException:
@@ -94,7 +95,7 @@ class StatisticsClone:
         )
         path = [quote_identifier(s) for s in source.search_path()]
         with source.reading():
-            carried = rebuild(source, self._clone, self.report, relations)
+            carried = rebuild(source, self._scratch, self.report, relations)
             carry(source, self._clone, self.report, carried)
             others = {quote_identifier(r.schema) for r in carried.relations.values()} - set(path)
             copy_settings(source, self._clone, self.report, [*path, *sorted(others)])
@@ -104,24 +105,20 @@ class StatisticsClone:
 
     def _set_sizes(self, carried: Carried) -> None:
         """Give every file the size that it has on the source."""
-        located = self._clone.execute(
-            "select n.nspname, c.relname, pg_catalog.pg_relation_filepath(c.oid) from pg_catalog.pg_class c "
-            "join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
-            "where c.relkind in ('r', 'm', 'i') and n.nspname !~ '^pg_' "
-            "and n.nspname not in ('information_schema', 'clone_meta')"
-        ).fetchall()
-        paths = {(schema, name): self._cluster.data_dir / path for schema, name, path in located}
-        self._clone.execute("checkpoint")
         keys = self._index_keys()
+        wanted = []
         for row in (*carried.relations.values(), *carried.indexes.values()):
-            path = paths.get((row.schema, row.name))
-            if path is None:
-                continue
-            pages = max(row.bytes // PAGE_BYTES, 0)
-            head = b""
+            pages, head = max(row.bytes // PAGE_BYTES, 0), b""
             if getattr(row, "method", "") == "btree" and pages >= _SKELETON_FROM_PAGES:
                 head = btree_skeleton(_height(pages, keys.get((row.schema, row.name), [])))
-            set_size(path, pages, head)
+            wanted.append(Pages(qualified(row.schema, row.name), pages, head))
+        self._scratch.flush()
+        self._scratch.set_pages(wanted)
+        self._forget_indexes([w.relation for w in wanted if w.head])
+
+    def _forget_indexes(self, names: Sequence[str]) -> None:
+        """Have the session read metapages anew."""
+        self._clone.execute("select clone_admin.show(%s::regclass[], true)", (list(names),))
 
     def _index_keys(self, name: str | None = None) -> dict[tuple[str, str], list[tuple[bool, KeyColumn]]]:
         """(is a key, column) of the clone's indexes, with the statistics that were carried."""
@@ -152,11 +149,16 @@ class StatisticsClone:
         heaps = [segment for table in tables for segment in self._heap_segments(table)]
         rows = {c: self._partial_rows(c) for c in candidates if c.where}
         made: list[IndexSpec] = []
+        self._scratch.flush()
         for file, _ in heaps:
             os.truncate(file, 0)
         try:
-            for number, candidate in enumerate(candidates, len(self._names)):
-                name = f"ooda_candidate_{number}"
+            for candidate in candidates:
+                if self._partitioned(candidate.relation):
+                    self.report.blind[f"candidate {candidate.definition}"] = "the table is partitioned: offer it parts"
+                    continue
+                name = f"ooda_candidate_{self._offered}"
+                self._offered += 1
                 try:
                     self._clone.execute(trusted(candidate.ddl(name=name, concurrently=False)))
                 except psycopg.Error as error:
@@ -173,42 +175,42 @@ class StatisticsClone:
     def _size_candidates(self, made: list[IndexSpec], partial: dict[IndexSpec, float]) -> dict[IndexSpec, IndexSize]:
         keys = self._index_keys("ooda_candidate_%")
         sizes: dict[IndexSpec, IndexSize] = {}
-        located = self._clone.execute(
-            "select c.relname, pg_catalog.pg_relation_filepath(c.oid), t.reltuples from pg_catalog.pg_class c "
-            "join pg_catalog.pg_index i on i.indexrelid = c.oid join pg_catalog.pg_class t on t.oid = i.indrelid "
-            "where c.relname like 'ooda\\_candidate\\_%'"
-        ).fetchall()
-        paths = {name: (self._cluster.data_dir / path, tuples) for name, path, tuples in located}
-        restored = []
+        wanted, restored = [], []
         for candidate in made:
             name = self._names[candidate]
-            path, tuples = paths[name]
-            rows = partial.get(candidate, float(max(tuples, 0)))
+            rows = partial.get(candidate, self._rows(candidate.relation))
             columns = keys.get((candidate.schema, name), [])
             size = _candidate_size(candidate, rows, columns)
             sizes[candidate] = size
-            head = (
-                btree_skeleton(size.height)
-                if candidate.method == "btree" and size.pages >= _SKELETON_FROM_PAGES
-                else b""
-            )
-            set_size(path, size.pages, head)
+            skeleton = candidate.method == "btree" and size.pages >= _SKELETON_FROM_PAGES
+            head = btree_skeleton(size.height) if skeleton else b""
+            wanted.append(Pages(qualified(candidate.schema, name), size.pages, head))
             restored.append((candidate.schema, name, size.pages, rows))
+        self._scratch.set_pages(wanted)
         with self._clone.cursor() as cursor:
             cursor.executemany(
                 "select pg_catalog.pg_restore_relation_stats('schemaname', %s::text, 'relname', %s::text, 'relpages', "
                 "%s::int, 'reltuples', %s::real)",
                 restored,
             )
-        self._clone.execute(
-            "update pg_catalog.pg_index set indisvalid = false where indexrelid in "
-            "(select oid from pg_catalog.pg_class where relname like 'ooda\\_candidate\\_%')"
-        )
+        self._clone.execute("select clone_admin.show(%s::regclass[], false)", ([w.relation for w in wanted],))
         return sizes
 
+    def _rows(self, table: str) -> float:
+        row = self._clone.execute(
+            "select reltuples from pg_catalog.pg_class where oid = pg_catalog.to_regclass(%s)", (table,)
+        ).fetchone()
+        return float(max(row[0], 0)) if row else 0.0
+
+    def _partitioned(self, table: str) -> bool:
+        row = self._clone.execute(
+            "select relkind = 'p' from pg_catalog.pg_class where oid = pg_catalog.to_regclass(%s)", (table,)
+        ).fetchone()
+        return bool(row and row[0])
+
     def _heap_segments(self, table: str) -> list[tuple[Path, int]]:
-        row = self._clone.execute("select pg_catalog.pg_relation_filepath(to_regclass(%s))", (table,)).fetchone()
-        return segments(self._cluster.data_dir / row[0]) if row and row[0] else []
+        path = self._scratch.path(table)
+        return segments(path) if path else []
 
     def _partial_rows(self, candidate: IndexSpec) -> float:
         """Rows of a partial index: the planner's own estimate of its predicate."""
@@ -238,10 +240,7 @@ class StatisticsClone:
         with self._clone.transaction(force_rollback=True):
             for names, valid in ((shown, True), (hidden, False)):
                 if names:
-                    self._clone.execute(
-                        "update pg_catalog.pg_index set indisvalid = %s where indexrelid = any(%s::regclass[])",
-                        (valid, names),
-                    )
+                    self._clone.execute("select clone_admin.show(%s::regclass[], %s)", (names, valid))
             return self._explained(f"explain ({options}) {sql}")
 
     def _explained(self, text: str) -> dict[str, Any]:
@@ -251,8 +250,7 @@ class StatisticsClone:
 
     def drop(self) -> None:
         """Drop the scratch database."""
-        self._clone.close()
-        self._cluster.drop_database(self._database)
+        self._scratch.close()
 
 
 def _candidate_size(candidate: IndexSpec, rows: float, columns: list[tuple[bool, KeyColumn]]) -> IndexSize:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from ooda_dagster.embedded.clone.source import trusted
 
@@ -14,8 +15,8 @@ Named = tuple[str, str]  # object, statement
 _CHUNK = 100
 
 
-def replay(clone: psycopg.Connection[Any], statements: Iterable[Named], *, chunk: int = _CHUNK) -> dict[str, str]:
-    """Run statements in chunks, failed chunks singly and repeatedly: the order of dependence solves itself.
+def replay(run: Callable[[sql.SQL], Any], statements: Iterable[Named], *, chunk: int = _CHUNK) -> dict[str, str]:
+    """Run statements on the clone in chunks, failed chunks singly and again: the order of dependence solves itself.
 
     Returns object → the server's word for those that failed in the end.
     """
@@ -24,7 +25,7 @@ def replay(clone: psycopg.Connection[Any], statements: Iterable[Named], *, chunk
     for start in range(0, len(todo), chunk):
         part = todo[start : start + chunk]
         try:
-            clone.execute(trusted(";\n".join(statement for _, statement in part)))
+            run(trusted(";\n".join(statement for _, statement in part)))
         except psycopg.Error:
             left += part
     failed: dict[str, str] = {}
@@ -32,7 +33,7 @@ def replay(clone: psycopg.Connection[Any], statements: Iterable[Named], *, chunk
         again: list[Named] = []
         for name, statement in left:
             try:
-                clone.execute(trusted(statement))
+                run(trusted(statement))
                 failed.pop(name, None)
             except psycopg.Error as error:
                 # The primary message names objects; values would stand in the detail, which is not kept.

@@ -12,6 +12,7 @@ import psycopg
 from ooda_dagster.core.identifiers import qualified, quote_identifier, quote_literal
 from ooda_dagster.embedded.clone.replay import Named, replay
 from ooda_dagster.embedded.clone.report import CloneReport
+from ooda_dagster.embedded.clone.scratch import Scratch
 from ooda_dagster.embedded.clone.source import Source, trusted
 
 
@@ -29,12 +30,12 @@ class Carried:
 
 def rebuild(
     source: Source,
-    clone: psycopg.Connection[Any],
+    scratch: Scratch,
     report: CloneReport,
     wanted: Collection[tuple[str, str]] | None,
 ) -> Carried:
     """Definitions of the wanted relations (None: all) and of what they need; what fails is named in the report."""
-    carried = Carried()
+    carried, clone = Carried(), scratch.session
     names = list(wanted) if wanted is not None else None
     for row in source.sized_rows(
         "read_relations",
@@ -43,26 +44,31 @@ def rebuild(
     ):
         if row.kind == "f":
             report.blind[qualified(row.schema, row.name)] = "foreign table: left out"
+        elif row.locked:
+            report.blind[qualified(row.schema, row.name)] = "left out: another session locks it"
         else:
             carried.relations[row.oid] = row
     oids = list(carried.relations)
-    _names(source, clone, report)
-    report.blind |= replay(clone, _types(source), chunk=1)
-    functions = [(f"function {r.name}", r.definition) for r in source.rows("read_functions")]
-    late_functions = replay(clone, functions)
+    _names(source, scratch, report)
+    report.blind |= replay(clone.execute, _types(source), chunk=1)
+    functions = [(f"function {r.name}", r.definition) for r in _unlocked(source, report, "read_functions")]
+    late_functions = replay(clone.execute, functions)
     _tables(source, clone, report, carried, oids)
     links = source.rows("read_links", oids=oids)
-    report.blind |= replay(clone, _inheritance(links, carried))
+    report.blind |= replay(clone.execute, _inheritance(links, carried))
     # Functions may take a table's row, tables may default to a function: what failed is tried again.
     again = [f for f in functions if f[0] in late_functions]
-    failed = replay(clone, [*again, *_materialised(carried)])
-    views = replay(clone, [(f"view {qualified(r.schema, r.name)}", _view(r)) for r in source.rows("read_views")])
+    failed = replay(clone.execute, [*again, *_materialised(carried)])
+    views = replay(
+        clone.execute,
+        [(f"view {qualified(r.schema, r.name)}", _view(r)) for r in _unlocked(source, report, "read_views")],
+    )
     if wanted is None:  # otherwise a function or view may well belong to what was left out
         report.blind |= failed | views
     _indexes(source, clone, report, carried, oids)
     constraints = source.rows("read_constraints", oids=oids)
     report.blind |= replay(
-        clone,
+        clone.execute,
         [
             (
                 f"constraint {quote_identifier(r.name)} on {carried.label(r.relation)}",
@@ -72,12 +78,21 @@ def rebuild(
         ],
     )
     extended = source.rows("read_extended_statistics", oids=oids)
-    report.blind |= replay(clone, [(f"statistics {r.name}", r.definition) for r in extended], chunk=1)
+    report.blind |= replay(clone.execute, [(f"statistics {r.name}", r.definition) for r in extended], chunk=1)
     report.blind |= {f"statistics {r.name}": "definition only: its data is not visible to the role" for r in extended}
     return carried
 
 
-def _names(source: Source, clone: psycopg.Connection[Any], report: CloneReport) -> None:
+def _unlocked(source: Source, report: CloneReport, name: str) -> list[Any]:
+    """Definitions that the server deparses under locks; none, named, where another session's lock is in the way."""
+    try:
+        return source.rows(name)
+    except psycopg.errors.LockNotAvailable:
+        report.blind[name.removeprefix("read_")] = "left out: another session's lock is in the way"
+        return []
+
+
+def _names(source: Source, scratch: Scratch, report: CloneReport) -> None:
     statements: dict[str, list[Named]] = {"schema": [], "extension": [], "sequence": []}
     for row in source.rows("read_names"):
         if row.kind == "schema":
@@ -89,7 +104,8 @@ def _names(source: Source, clone: psycopg.Connection[Any], report: CloneReport) 
             statement = f"create sequence if not exists {qualified(row.schema, row.name)}"
         statements[row.kind].append((f"{row.kind} {row.name}", statement))
     for kind, found in statements.items():
-        report.blind |= replay(clone, found, chunk=1 if kind == "extension" else 100)
+        run = scratch.create_extension if kind == "extension" else scratch.session.execute
+        report.blind |= replay(run, found, chunk=1 if kind == "extension" else 100)
 
 
 def _types(source: Source) -> Iterator[Named]:
@@ -139,7 +155,7 @@ def _tables(
             if column.generated:
                 kind = "virtual" if column.generated == "v" else "stored"
                 text += f" generated always as ({column.expression}) {kind}"
-            elif column.identity:
+            elif column.identity and not row.is_partition:  # a partition gets its parent's
                 text += f" generated {'always' if column.identity == 'a' else 'by default'} as identity"
             elif column.expression:
                 change = f"alter table {label} alter {name} set default {column.expression}"
@@ -152,8 +168,8 @@ def _tables(
         if row.options and row.kind == "r":
             statement += f" with ({', '.join(row.options)})"
         tables.append((label, statement))
-    report.blind |= replay(clone, tables)
-    report.blind |= replay(clone, defaults)
+    report.blind |= replay(clone.execute, tables)
+    report.blind |= replay(clone.execute, defaults)
 
 
 def _known(clone: psycopg.Connection[Any], function: str, names: set[str]) -> set[str]:
@@ -209,7 +225,7 @@ def _indexes(
         else:
             text = row.definition
         statements.append((name, text))
-    report.blind |= replay(clone, statements)
+    report.blind |= replay(clone.execute, statements)
     attach = []
     for link in source.rows("read_links", oids=list(carried.indexes)):
         if link.parent in carried.indexes:
@@ -218,4 +234,4 @@ def _indexes(
             attach.append(
                 (f"{child_name} in {parent_name}", f"alter index {parent_name} attach partition {child_name}")
             )
-    report.blind |= replay(clone, attach)
+    report.blind |= replay(clone.execute, attach)

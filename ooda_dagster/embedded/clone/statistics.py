@@ -40,7 +40,6 @@ def _arguments(names: tuple[str, ...]) -> str:
 
 # A row whose values do not fit the clone's type is taken with its widths and counts only.
 _PREPARE = f"""
-create schema clone_meta;
 create table clone_meta.attribute (schema_name text, table_name text, column_name text, inherited bool,
     {", ".join(f"{n} {t}" for n, t in _STATISTICS.items())});
 create table clone_meta.relation (schema_name text, relation_name text, pages int, tuples real, all_visible int);
@@ -125,6 +124,10 @@ def _name_missing(source: Source, clone: psycopg.Connection[Any], report: CloneR
         else:
             why = "never analysed" if row.rows < 0 else "none visible"
         report.blind[f"statistics of {qualified(row.schema, row.name)}"] = why
+    for row in carried.indexes.values():
+        if row.kind == "i" and row.has_expressions and row.rows > 0 and (row.schema, row.name) not in seen:
+            why = "the role does not see those of its expressions; one with pg_read_all_data does"
+            report.blind[f"statistics of {qualified(row.schema, row.name)}"] = why
     if source.major < _RANGES_SINCE:
         ranges = clone.execute(
             "select m.schema_name, m.table_name, m.column_name from clone_meta.attribute m "

@@ -3,6 +3,7 @@ select i.indexrelid::bigint as oid, i.indrelid::bigint as relation, n.nspname as
        c.relkind::text as kind, c.relpages as pages, c.reltuples as rows, m.amname as method,
        case when c.relkind = 'i' then {size} else 0 end as bytes,
        pg_catalog.pg_get_indexdef(i.indexrelid) as definition, i.indisvalid as valid,
+       i.indexprs is not null as has_expressions,
        k.conname as constraint_name, pg_catalog.pg_get_constraintdef(k.oid) as constraint_definition,
        pg_catalog.array_to_string(c.reloptions, ', ') as options
 from pg_catalog.pg_index i
