@@ -76,11 +76,13 @@ class Counters:
     frame: query_id, user_id, toplevel, since (Unix time when the entry was made, NaN where unknown), calls, total_ms,
     total_ms_sq, rows, blocks_hit, blocks_read, temp_blocks, wal_bytes; one row an entry.
     epoch: stats_reset and evictions of the server.
+    hidden: entries of other roles that this role may not tell apart; they are in no row of the frame.
     """
 
     taken_at: datetime
     epoch: dict[str, Any]
     frame: pd.DataFrame
+    hidden: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.observing import find_index, read_activity
-from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
+from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 
 #: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
 _LOCK_SPACE = 0x6F6F6461
+#: From this version on, a membership says whether the member may SET ROLE.
+_HAS_SET = 160_000
 
 
 class PostgresActing:
@@ -64,25 +66,40 @@ class PostgresActing:
             became = role is not None and self._become(role)
             try:
                 self.connection.execute(trusted(statement))
-            finally:
+            except psycopg.Error:
                 if became and not self.connection.closed:
                     self.connection.execute(marked("reset role"))
+                raise
+            except BaseException:  # interrupted: the statement may still run, and ends with its session
+                self.connection.close()
+                raise
+            if became:
+                self.connection.execute(marked("reset role"))
         except psycopg.errors.InsufficientPrivilege as error:
-            grant = f"GRANT {quote_identifier(role)} TO {self._user()} WITH INHERIT FALSE, SET TRUE" if role else ""
-            raise MissingRightError(f"{error.diag.message_primary}. {grant}".strip()) from error
+            words = error.diag.message_primary
+            raise MissingRightError(f"{words}. {self._grant(role)}" if role else str(words)) from error
         except psycopg.Error as error:
             raise translate(error, "acting") from error
 
-    def _user(self) -> str:
-        return quote_identifier(self.connection.info.user)
+    def _grant(self, role: str) -> str:
+        """The statement that gives the right which was missing: to become the owner, or the owner's own to create."""
+        owner, user = quote_identifier(role), quote_identifier(self.role)
+        if role != self.role and not self._may_become(role):
+            options = " WITH INHERIT FALSE, SET TRUE" if self.connection.info.server_version >= _HAS_SET else ""
+            return f"GRANT {owner} TO {user}{options};"
+        schemas = self.connection.execute(query("read_closed_schemas"), {"role": role}).fetchall()
+        names = ", ".join(quote_identifier(row.name) for row in schemas)
+        return f"GRANT CREATE ON SCHEMA {names} TO {owner};" if names else f"The owner {owner} lacks a right itself"
+
+    def _may_become(self, role: str) -> bool:
+        # Before 16 every member may; since then, who was granted it with SET.
+        how = "SET" if self.connection.info.server_version >= _HAS_SET else "MEMBER"
+        asked = marked("select pg_catalog.pg_has_role(current_user, %s, %s) as may")
+        row = self.connection.execute(asked, (role, how)).fetchone()
+        return bool(row and row.may)
 
     def _become(self, role: str) -> bool:
-        if role == self.connection.info.user:
-            return False
-        row = self.connection.execute(
-            marked("select pg_catalog.pg_has_role(current_user, %s, 'member') as may"), (role,)
-        ).fetchone()
-        if not row or not row.may:
+        if role == self.role or not self._may_become(role):
             return False
         self.connection.execute(trusted(f"set role {quote_identifier(role)} {MARKER}"))
         return True
@@ -95,13 +112,13 @@ class PostgresActing:
         """Owners of user tables, and whether this role may become each of them."""
         rows = self.connection.execute(
             marked(
-                "select distinct r.rolname as owner, pg_catalog.pg_has_role(current_user, r.oid, 'member') as may "
+                "select distinct r.rolname as owner "
                 "from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner "
                 "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') "
                 "and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_' order by 1"
             )
-        )
-        return {row.owner: row.may for row in rows}
+        ).fetchall()
+        return {row.owner: self._may_become(row.owner) for row in rows}
 
     def backend_alive(self, pid: int, started: datetime) -> bool:
         """Whether the backend that a dead worker used still works."""

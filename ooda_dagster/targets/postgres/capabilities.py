@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -38,12 +39,19 @@ def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
     if not row.unreadable:
         levels.add(2)
     else:
-        some = ", ".join(row.unreadable[:5]) + (", ..." if len(row.unreadable) > 5 else "")
         blind.append(
             BlindSpot(
-                what=f"column statistics and plans of {len(row.unreadable)} tables ({some})",
+                what=f"column statistics and plans of {_some(row.unreadable)}",
                 why=f"role {row.role} has no SELECT on them",
                 remedy=f"GRANT pg_read_all_data TO {quote_identifier(row.role)};",
+            )
+        )
+    if row.row_secured:
+        blind.append(
+            BlindSpot(
+                what=f"column statistics of {_some(row.row_secured)}",
+                why=f"their row security holds for role {row.role}, and the server then hides them",
+                remedy=f"ALTER ROLE {quote_identifier(row.role)} BYPASSRLS;",
             )
         )
     if row.superuser:
@@ -68,6 +76,12 @@ def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
         behind_proxy=behind_proxy,
         blind_spots=tuple(blind),
     )
+
+
+def _some(tables: Sequence[str]) -> str:
+    """How many tables, and the first of them."""
+    named = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
+    return f"{len(tables)} table{'s' if len(tables) > 1 else ''} ({named})"
 
 
 def _system_identifier(connection: psycopg.Connection[Any]) -> str | None:

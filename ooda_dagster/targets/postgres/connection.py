@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,15 @@ ACTING_SETTINGS: Mapping[str, str] = {
 }
 
 
+#: Where a password's @ or / was taken for the end of a part of the URL; what follows it may be the password's rest.
+_TORN = "a torn URL"
+_FORM = (
+    "it has the form postgresql://user:password@host:port/database, where @ / : # ? % and spaces in user or password "
+    "are percent-encoded"
+)
+_FULL = re.compile("too many (clients|connections)|connection slots are reserved")
+
+
 def connect(dsn: str, application_name: str, settings: Mapping[str, str]) -> psycopg.Connection[Any]:
     """An autocommit session. Raises TargetUnreachableError with the server's own words, never with the password."""
     try:
@@ -41,10 +51,11 @@ def connect(dsn: str, application_name: str, settings: Mapping[str, str]) -> psy
             row_factory=namedtuple_row,
             prepare_threshold=None,  # a pooler may hand each statement to another backend
         )
-    except psycopg.ProgrammingError as error:
-        raise TargetUnreachableError(f"the connection URL cannot be read: {error}") from None
+    except psycopg.ProgrammingError:
+        # libpq's words quote the URL, with its password
+        raise TargetUnreachableError(f"the connection URL cannot be read; {_FORM}") from None
     except psycopg.OperationalError as error:
-        raise TargetUnreachableError(_explain(error, dsn)) from error
+        raise TargetUnreachableError(_explain(error, dsn)) from None
     try:
         connection.execute(
             marked("select pg_catalog.set_config(s.n, s.v, false) from unnest(%s::text[], %s::text[]) s(n, v)"),
@@ -60,14 +71,19 @@ def _explain(error: psycopg.OperationalError, dsn: str) -> str:
     text = " ".join(str(error).split())
     state = getattr(error, "sqlstate", None)
     where = location(dsn)
+    if where == _TORN:
+        return f"the connection URL leads nowhere; {_FORM}"
     if state == "28P01" or "password authentication failed" in text:
         return f"{where}: wrong password or no such role; check the connection that the target's reference leads to"
     if state == "28000" or "pg_hba.conf" in text:
         return f"{where}: the server does not let this role in from here (pg_hba.conf): {text}"
     if state == "3D000" or ("database" in text and "does not exist" in text):
         return f"{where}: no such database"
-    if "too many connections" in text or state == "53300":
-        return f"{where}: the server has no free connection; two are needed at most"
+    if state == "53300" or _FULL.search(text):
+        return (
+            f"{where}: the server has no free connection, and we need two at most; raise max_connections or the limit "
+            f"of the role or the database: {text}"
+        )
     return f"{where} does not answer: {text}"
 
 
@@ -77,6 +93,8 @@ def location(dsn: str) -> str:
         parts = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         return "the target"
+    if any("@" in str(value) for name, value in parts.items() if name in ("host", "port", "dbname")):
+        return _TORN
     if "service" in parts:
         return f"service {parts['service']}"
     return f"{parts.get('host', 'local socket')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
@@ -89,4 +107,6 @@ def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError
         return MissingRightError(f"{doing}: {words}" + (f". {remedy}" if remedy else ""))
     if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
         return TargetUnreachableError(f"{doing}: the connection was lost ({words})")
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        words += "; another session holds a table exclusively (ALTER TABLE, VACUUM FULL), try again when it has ended"
     return TargetError(f"{doing}: {words} ({error.sqlstate})")

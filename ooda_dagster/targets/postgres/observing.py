@@ -18,6 +18,7 @@ from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
+from ooda_dagster.targets.postgres.scrub import scrubbed
 
 #: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
 _MAX_ENTRIES = 50_000
@@ -65,14 +66,15 @@ class PostgresObserving:
             ).fetchall()
         except psycopg.Error as error:
             raise translate(error, "reading statement statistics") from error
-        frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+        seen_rows = [row for row in rows if row.query_id is not None]
+        frame = pd.DataFrame(seen_rows, columns=pd.Index(_COLUMNS))
         frame["total_ms_sq"] = frame["total_ms_sq"].astype(float)
         frame["since"] = frame["since"].astype(float)
         frame["wal_bytes"] = frame["wal_bytes"].astype(float)
         reset = epoch.stats_reset.isoformat() if epoch and epoch.stats_reset else None
         server = {"stats_reset": reset, "evictions": epoch.dealloc if epoch else 0}
         identity = {"started_at": seen.started_at.isoformat(), **seen.identity}
-        return Counters(datetime.now(UTC), {**server, **identity}, frame)
+        return Counters(datetime.now(UTC), {**server, **identity}, frame, hidden=len(rows) - len(seen_rows))
 
     def _has_since(self, schema: sql.Identifier) -> bool:
         """The server may be newer than its extension, which is not updated by itself."""
@@ -82,14 +84,14 @@ class PostgresObserving:
         return any(column.name == "stats_since" for column in self.connection.execute(probe).description or ())
 
     def texts(self, query_ids: Sequence[int]) -> dict[int, str]:
-        """Normalised texts; ids whose text the role may not see are left out."""
+        """Normalised texts, without any literal; ids whose text the role may not see are left out."""
         schema = self._statements_schema()
         parameters = {"database": self.capabilities().database_oid, "query_ids": list(query_ids)}
         try:
             rows = self.connection.execute(query("read_texts").format(schema=schema), parameters).fetchall()
         except psycopg.Error as error:
             raise translate(error, "reading statement texts") from error
-        return {r.query_id: r.text for r in rows if r.text and r.text != "<insufficient privilege>"}
+        return {r.query_id: scrubbed(r.text) for r in rows if r.text and r.text != "<insufficient privilege>"}
 
     def running(self) -> list[tuple[int, str]]:
         """(query id, text) of what client sessions execute or executed last, with literals: for one table only."""
@@ -144,7 +146,7 @@ def find_index(connection: psycopg.Connection[Any], schema: str, name: str) -> I
         row = connection.execute(query("read_indexes"), {"schema": schema, "name": name}).fetchone()
     except psycopg.Error as error:
         raise translate(error, "reading the catalogue") from error
-    return index_of(row) if row else None
+    return index_of(row) if row and row.definition is not None else None
 
 
 def read_activity(connection: psycopg.Connection[Any]) -> Activity:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
+import pglast
 import psycopg
 
 from ooda_dagster.core.catalogue import Catalogue, Column, ColumnStatistics, Index, Table
@@ -25,7 +26,8 @@ def read_catalogue(
     """
     statistics = _statistics(connection, statistics_for) if statistics_for else {}
     labels = {}
-    tables = {row.oid: row for row in connection.execute(query("read_tables"))}
+    # Of a table that is gone by now, the server's functions know nothing.
+    tables = {row.oid: row for row in connection.execute(query("read_tables")) if row.readable is not None}
     for oid, row in tables.items():
         labels[oid] = (row.schema, row.name)
     columns: dict[int, dict[str, Column]] = defaultdict(dict)
@@ -37,7 +39,7 @@ def read_catalogue(
             columns[row.table_oid][row.name] = Column(**values, statistics=statistics.get(key))
     indexes: dict[int, list[Index]] = defaultdict(list)
     for row in connection.execute(query("read_indexes"), {"schema": None, "name": None}):
-        if row.table_oid in labels:
+        if row.table_oid in labels and row.definition is not None:
             indexes[row.table_oid].append(index_of(row))
     found = {}
     for oid, row in tables.items():
@@ -92,8 +94,9 @@ def index_of(row: Any) -> Index:
 
 
 def _spec(row: Any) -> IndexSpec | None:
-    if row.keys is None:
-        return None
+    if row.keys is None or row.has_options:
+        return None  # an operator class with options of its own is not ours to compare
+    own = _own_collations(row) if any(k["expression"] and k["collation"] for k in row.keys) else ()
     keys, include = [], []
     for part in row.keys:
         if not part["key"]:
@@ -108,7 +111,13 @@ def _spec(row: Any) -> IndexSpec | None:
                 descending=descending,
                 nulls_first=None if nulls_first == descending else nulls_first,
                 opclass=part["opclass"],
-                collation=part["collation"],
+                collation=None if part["expression"] and len(keys) not in own else part["collation"],
             )
         )
     return IndexSpec(row.schema, row.table, tuple(keys), tuple(include), row.predicate, row.method, row.unique)
+
+
+def _own_collations(row: Any) -> Collection[int]:
+    """Places of the keys that the definition gives a collation: the server writes it where it is not the key's own."""
+    statement: Any = pglast.parse_sql(row.definition)[0].stmt
+    return {place for place, key in enumerate(statement.indexParams) if key.collation}

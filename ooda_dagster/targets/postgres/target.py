@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 
@@ -37,7 +37,7 @@ class PostgresTarget:
     def observing(self, phase: str) -> Iterator[PostgresObserving]:
         """A read-only session named ooda/<target>/<phase>."""
         connection = connect(self._observe_dsn, f"ooda/{self.name}/{phase}"[:63], OBSERVING_SETTINGS)
-        with connection:
+        with closing(connection):
             yield PostgresObserving(connection)
 
     @contextmanager
@@ -47,7 +47,7 @@ class PostgresTarget:
             raise RefusedError(f"target {self.name} has no acting connection; set `act` in ooda.toml")
         application_name = f"ooda/{self.name}/{phase}"[:63]
         connection = connect(self._act_dsn, application_name, ACTING_SETTINGS)
-        with connection:
+        with closing(connection):  # whatever ended the block: a session that stays would go on with its statement
             try:
                 session = PostgresActing(connection, application_name)
             except psycopg.Error as error:

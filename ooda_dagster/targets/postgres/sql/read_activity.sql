@@ -7,6 +7,8 @@ select count(*) filter (where state = 'active' and backend_type = 'client backen
            'state', coalesce(state, backend_type), 'application_name', coalesce(application_name, ''))
            order by xact_start)
            filter (where xact_start is not null and datname = current_database()
+                   -- Vacuum's snapshot holds up no build (PROC_IN_VACUUM).
+                   and backend_type <> 'autovacuum worker'
                    and (backend_xmin is not null or backend_xid is not null or state like 'idle in transaction%'))
            , '[]') as transactions,
        (select count(*) from pg_catalog.pg_prepared_xacts where database = current_database()) as prepared_transactions,

@@ -17,4 +17,10 @@ select current_setting('server_version_num')::int as server_version,
               from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
               where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
                 and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\_toast%'
-                and not pg_catalog.has_table_privilege(c.oid, 'select')) t) as unreadable
+                and not (pg_catalog.has_table_privilege(c.oid, 'select')
+                         and pg_catalog.has_schema_privilege(n.oid, 'usage'))
+                and not exists (select from pg_catalog.pg_depend d where d.objid = c.oid
+                                and d.classid = 'pg_catalog.pg_class'::regclass and d.deptype = 'e')) t) as unreadable,
+       (select coalesce(pg_catalog.array_agg(pg_catalog.format('%I.%I', n.nspname, c.relname) order by c.oid), '{}')
+        from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where c.relrowsecurity and pg_catalog.row_security_active(c.oid)) as row_secured

@@ -1,8 +1,16 @@
--- User tables with size and use. Sizes are of the main fork; total adds indexes and TOAST.
+-- User tables with size and use. Sizes are of the main fork; total adds indexes and TOAST. The functions give null for
+-- a table that is dropped while we read, and wait for one that somebody holds: of that, VACUUM's pages are told.
+with held as materialized (
+    select relation as oid from pg_catalog.pg_locks
+    where locktype = 'relation' and mode = 'AccessExclusiveLock'
+      and database = (select oid from pg_catalog.pg_database where datname = current_database())
+)
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        pg_catalog.pg_get_userbyid(c.relowner) as owner, c.reltuples as rows, c.relpages as pages,
-       case when c.relkind in ('r', 'm') then pg_catalog.pg_relation_size(c.oid) else 0 end as bytes,
-       case when c.relkind in ('r', 'm') then pg_catalog.pg_total_relation_size(c.oid) else 0 end as total_bytes,
+       case when c.relkind not in ('r', 'm') then 0 when c.oid in (select oid from held) then c.relpages * 8192::bigint
+            else coalesce(pg_catalog.pg_relation_size(c.oid), 0) end as bytes,
+       case when c.relkind not in ('r', 'm') then 0 when c.oid in (select oid from held) then c.relpages * 8192::bigint
+            else coalesce(pg_catalog.pg_total_relation_size(c.oid), 0) end as total_bytes,
        c.relpersistence::text as persistence, c.relispartition as is_partition, c.relhassubclass as has_children,
        pg_catalog.has_table_privilege(c.oid, 'select') as readable, c.relrowsecurity as row_security,
        coalesce(s.n_tup_ins, 0) as inserted, coalesce(s.n_tup_upd, 0) as updated,
