@@ -26,6 +26,8 @@ _TYPES = {
     "wal_bytes": "f8",
 }
 
+_SAME_S = 0.001  # the time when an entry was made is told in microseconds, and as a float
+
 Gaps = list[tuple[str, str]]
 
 
@@ -56,8 +58,8 @@ def difference(
         gaps.append(("eviction", f"pg_stat_statements made room {evicted} times; raise pg_stat_statements.max"))
 
     merged = after.merge(before, on=KEY, how="left", suffixes=("", "_before"))
-    fresh = merged["calls_before"].isna() | (merged["calls"] < merged["calls_before"])
-    fresh |= (merged["since"] - merged["since_before"]).fillna(0) > 0.5
+    fresh = merged["calls_before"].isna() | (merged["calls"] < merged["calls_before"].fillna(0))
+    fresh |= (merged["since"] - merged["since_before"]).fillna(0) > _SAME_S
     fresh = fresh.to_numpy(dtype=bool)
     delta = merged[["query_id"]].copy()
     for column in COUNTED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pandas as pd
 
@@ -40,6 +40,8 @@ def sample(target: Target, ledger: Ledger, policy: Sampling) -> Sample:
         with target.observing("sample") as session:
             return sample_session(target.name, session, ledger, policy)
     except TargetError as error:
+        # What was sampled grows old all the same.
+        ledger.literals.keep(target.name, [], now=datetime.now(UTC), days=policy.keep_literals_d)
         return Sample(target.name, error=str(error))
 
 
@@ -51,13 +53,15 @@ def sample_session(name: str, session: Observing, ledger: Ledger, policy: Sampli
     current = Snapshot(counters.taken_at, counters.epoch, pack(counters.frame))
     known = rollups.known_queries(name)
     # Before the first difference too: advice can begin from the server's own totals.
-    hidden = _learn(name, session, ledger, counters.frame, known)
+    hidden = counters.hidden + _learn(name, session, ledger, counters.frame, known)
     _sample_literals(name, session, ledger, known, counters.taken_at, policy)
     if previous is None:
         rollups.store(name, previous=None, current=current, frame=pd.DataFrame())
         return Sample(name, counters.taken_at, statements=len(known), first=True, hidden=hidden)
 
     delta, gaps = difference(unpack(previous.counters), counters.frame, previous.epoch, counters.epoch)
+    if counters.taken_at <= previous.taken_at:
+        delta, gaps = delta.iloc[:0], [*gaps, ("clock", f"it went back; the last sample is of {previous.taken_at}")]
     buckets = _by_statement(delta, known, policy.max_statements)
     stored = rollups.store(name, previous=previous, current=current, frame=buckets, gaps=gaps)
     if not stored:
@@ -94,7 +98,10 @@ def _sample_literals(
     """Keep a few texts of known statements with the literals that they have now, where they have any."""
     found: list[tuple[str, str]] = []
     for query_id, text in session.running() if policy.keep_literals_d else ():
-        if known.get(query_id) is not None and not is_own(text) and _LITERAL.search(text):
+        # A utility statement is not for EXPLAIN, and may hold a password.
+        if known.get(query_id) is None or is_own(text) or kind_of(text) == "other":
+            continue
+        if _LITERAL.search(text):
             found.append((fingerprint(text), text))
     ledger.literals.keep(name, found, now=now, days=policy.keep_literals_d)
 

@@ -230,10 +230,10 @@ class Actions:
         states: Collection[State] | None = None,
         change_set_id: str | None = None,
         since: datetime | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
     ) -> list[Action]:
-        """Actions, oldest first; `since` bounds the time of the last change of the target by them."""
-        query = sa.select(*_COLUMNS).order_by(action.c.proposed_at, action.c.action_id).limit(limit)
+        """Actions, oldest first, of the newest `limit`; `since` bounds the last change of the target by them."""
+        query = sa.select(*_COLUMNS).order_by(action.c.proposed_at.desc(), action.c.action_id.desc()).limit(limit)
         if target is not None:
             query = query.where(action.c.target == target)
         if states is not None:
@@ -244,7 +244,7 @@ class Actions:
             changed = sa.func.greatest(action.c.applying_at, action.c.reverted_at, action.c.closed_at)
             query = query.where(changed >= since)
         with connection(self._engine) as conn:
-            return [_action(row) for row in conn.execute(query).mappings()]
+            return [_action(row) for row in conn.execute(query).mappings()][::-1]
 
     def unlearned(self, target: str) -> Sequence[Action]:
         """Actions that ended since learning last reported, and were not reported yet."""

@@ -82,6 +82,19 @@ class Cycles:
             row = conn.execute(sa.select(target).where(target.c.name == name)).mappings().one_or_none()
             return dict(row) if row else None
 
+    def pause(self, name: str, now: datetime) -> bool:
+        """Begin no new action from `now` on; False where the target was paused already."""
+        return self._set_paused(name, target.c.paused_at.is_(None), now)
+
+    def resume(self, name: str) -> bool:
+        """Lift a pause; False where there was none."""
+        return self._set_paused(name, target.c.paused_at.is_not(None), None)
+
+    def _set_paused(self, name: str, condition: sa.ColumnElement[bool], moment: datetime | None) -> bool:
+        with connection(self._engine) as conn:
+            change = sa.update(target).where(target.c.name == name, condition).values(paused_at=moment)
+            return conn.execute(change.returning(target.c.name)).one_or_none() is not None
+
     def forget(self, name: str) -> None:
         """Remove a target and all that was learned of it."""
         with connection(self._engine) as conn:

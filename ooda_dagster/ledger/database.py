@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -9,8 +10,9 @@ from importlib.resources import as_file, files
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from ooda_dagster.ledger.tables import SCHEMA
 
@@ -18,13 +20,24 @@ from ooda_dagster.ledger.tables import SCHEMA
 _MIGRATION_LOCK = 0x6F6F6461
 
 
+#: Alembic keeps its context in a module: one thread at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+_FORM = "it has the form postgresql://user:password@host:port/database, with @ / : # ? % in them percent-encoded"
+
+
 class LedgerUnreachableError(RuntimeError):
-    """The ledger's database does not answer."""
+    """The ledger's database does not answer, or is not of a version that we can read."""
 
 
 def ledger_url(dsn: str) -> URL:
     """SQLAlchemy URL of a PostgreSQL DSN, with the driver named: the bare form means another one in each SQLAlchemy."""
-    url = make_url(dsn)
+    try:
+        url = make_url(dsn)
+    except (ArgumentError, ValueError):
+        raise ValueError(f"the ledger's URL cannot be read; {_FORM}") from None  # their words quote its parts
+    if "@" in f"{url.host}{url.database}":
+        raise ValueError(f"the ledger's URL leads nowhere; {_FORM}")
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ValueError("the ledger must be a PostgreSQL database: postgresql://user@host/database")
     return url.set(drivername="postgresql+psycopg")
@@ -43,11 +56,14 @@ def create_engine(dsn: str) -> sa.Engine:
 
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema to the newest version. Safe to call at every start and from several processes at once."""
-    with _migrations() as config, connection(engine) as conn:
+    with _ONE_AT_A_TIME, _migrations() as config, connection(engine) as conn:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         conn.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerUnreachableError(f"the ledger was made by another version of ooda-dagster: {error}") from error
 
 
 @contextmanager

@@ -30,7 +30,8 @@ class Literals:
         """Keep (fingerprint, text); drop what is old or too many. With `days` 0, drop all."""
         with connection(self._engine) as conn:
             mine = sampled_text.c.target == target
-            conn.execute(sa.delete(sampled_text).where(mine, sampled_text.c.sampled_at < now - timedelta(days=days)))
+            old = sampled_text.c.sampled_at < now - timedelta(days=days)
+            conn.execute(sa.delete(sampled_text).where(mine, old if days else sa.true()))
             if not found or not days:
                 return
             rows = [

@@ -99,8 +99,9 @@ class Rollups:
     ) -> bool:
         """Keep a sample: its bucket, its gaps and the new counters, in one transaction.
 
-        frame: statement_id and the counters' columns, one row a statement with calls in the bucket. Returns False,
-        storing nothing, where another sampler was faster.
+        frame: statement_id and the counters' columns, one row a statement with calls in the bucket. A bucket in which
+        nothing was called is kept too: quiet is not unknown. Returns False, storing nothing, where another sampler was
+        faster.
         """
         with connection(self._engine) as conn:
             locked = sa.select(counter_snapshot.c.taken_at).where(counter_snapshot.c.target == name).with_for_update()
@@ -108,14 +109,18 @@ class Rollups:
             if stored != (previous.taken_at if previous else None):
                 return False
             values = {"taken_at": current.taken_at, "epoch": current.epoch, "counters": current.counters}
-            snapshot = insert(counter_snapshot).values(target=name, **values)
-            conn.execute(snapshot.on_conflict_do_update(index_elements=["target"], set_=values))
+            if previous:
+                conn.execute(sa.update(counter_snapshot).where(counter_snapshot.c.target == name).values(**values))
+            else:
+                first = insert(counter_snapshot).values(target=name, **values).on_conflict_do_nothing()
+                if conn.execute(first.returning(counter_snapshot.c.target)).one_or_none() is None:
+                    return False
             conn.execute(sa.update(target).where(target.c.name == name).values(last_sampled_at=current.taken_at))
             since = previous.taken_at if previous else current.taken_at
             for kind, detail in gaps:
                 gap = {"since": since, "until": current.taken_at, "kind": kind, "detail": detail}
                 conn.execute(sa.insert(sample_gap).values(target=name, **gap))
-            if previous and len(frame):
+            if previous and (len(frame) or not gaps):
                 span_s = (current.taken_at - since).total_seconds()
                 conn.execute(sa.insert(rollup).values(_packed(name, since, span_s, frame)))
         return True
@@ -150,16 +155,19 @@ class Rollups:
         return pd.DataFrame(rows, columns=pd.Index(["fingerprint", "kind", "text", *COUNTERS]))
 
     def newest(self, name: str, until: datetime, buckets: int) -> datetime | None:
-        """Start of the newest `buckets` minute buckets; None where there is none."""
+        """Start of the newest `buckets` minute buckets in which something was called; None where there is none."""
         query = sa.select(rollup.c.bucket_start).where(
-            rollup.c.target == name, rollup.c.grain == "minute", rollup.c.bucket_start < until
+            rollup.c.target == name,
+            rollup.c.grain == "minute",
+            rollup.c.bucket_start < until,
+            sa.func.cardinality(rollup.c.statement_ids) > 0,
         )
         with connection(self._engine) as conn:
             starts = conn.execute(query.order_by(rollup.c.bucket_start.desc()).limit(buckets)).scalars().all()
             return starts[-1] if starts else None
 
     def coverage(self, name: str, since: datetime, until: datetime) -> tuple[datetime | None, float]:
-        """First bucket's start in [since, until), and how many seconds the buckets cover."""
+        """First bucket's start in [since, until), and how many seconds the buckets cover, quiet ones too."""
         query = sa.select(sa.func.min(rollup.c.bucket_start), sa.func.sum(rollup.c.span_s)).where(
             rollup.c.target == name, rollup.c.bucket_start >= since, rollup.c.bucket_start < until
         )
@@ -192,8 +200,10 @@ class Rollups:
 
 
 def _packed(name: str, start: datetime, span_s: float, frame: pd.DataFrame) -> dict[str, Any]:
-    frame = frame.sort_values("statement_id")
     values: dict[str, Any] = {"target": name, "grain": "minute", "bucket_start": start, "span_s": span_s}
+    if frame.empty:
+        return values | {column: [] for column in ("statement_ids", *COUNTERS.values())}
+    frame = frame.sort_values("statement_id")
     values["statement_ids"] = frame["statement_id"].astype(int).tolist()
     for column, stored in COUNTERS.items():
         numbers = frame[column].to_numpy()
@@ -259,7 +269,8 @@ _COMPACT = sa.text(
         from sums group by block
     )
     insert into ooda.rollup (target, grain, bucket_start, span_s, statement_ids, {_NAMES})
-    select :target, :grain, s.starts, s.span_s, p.statement_ids, {", ".join(f"p.{c}" for c in COUNTERS.values())}
-    from (select * from packed) as p(block, statement_ids, {_NAMES}) join spans s using (block)
+    select :target, :grain, s.starts, s.span_s, coalesce(p.statement_ids, '{{}}'),
+           {", ".join(f"coalesce(p.{c}, '{{}}')" for c in COUNTERS.values())}
+    from spans s left join (select * from packed) as p(block, statement_ids, {_NAMES}) using (block)
     """  # noqa: S608
 )

@@ -350,8 +350,8 @@ improvement_history = Table(
     Column("success_score", Numeric(5, 4)),
     Column("tests_passed", Integer),
     Column("tests_failed", Integer),
-    Column("latency_improvement", Numeric(10, 4)),  # per cent, positive is faster; null where none was shown
-    Column("performance_delta", Numeric(10, 4)),  # ms per hour saved, as the verdict measured it
+    Column("latency_improvement", Numeric(18, 4)),  # per cent, positive is faster; null where none was shown
+    Column("performance_delta", Numeric(18, 4)),  # ms per hour saved, as the verdict measured it
     Column("error_message", Text),
     Column("was_deployed", Boolean, nullable=False, server_default=text("false")),
     Column("was_rolled_back", Boolean, nullable=False, server_default=text("false")),

@@ -79,6 +79,12 @@ class Verifications:
         with connection(self._engine) as conn:
             return [Verification(**row) for row in conn.execute(query).mappings()]
 
+    def of(self, target: str) -> Sequence[Verification]:
+        """Every change set of a target, oldest first."""
+        query = sa.select(*_COLUMNS).where(verification.c.target == target).order_by(verification.c.acted_from)
+        with connection(self._engine) as conn:
+            return [Verification(**row) for row in conn.execute(query).mappings()]
+
     def since(self, target: str, moment: datetime) -> Sequence[Verification]:
         """Change sets that were open at `moment` or later: what they reach is no control for another."""
         still = sa.or_(verification.c.open, verification.c.closed_at >= moment)

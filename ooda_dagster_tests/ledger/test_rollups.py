@@ -1,0 +1,232 @@
+"""Do rollups keep every sum exactly, from minutes to hours, and for as long as they should?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ooda_dagster.core.settings import Sampling
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger.rollups import COUNTERS
+from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, register, samples, snapshot, statements, work
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FOREVER = (NOW - 1000 * DAY, NOW + 1000 * DAY)
+POLICY = Sampling()
+
+
+def grains(ledger: Ledger) -> dict[str, int]:
+    return dict(ask(ledger, "select grain, count(*) from ooda.rollup group by 1"))
+
+
+def sums(ledger: Ledger) -> dict[str, dict[str, float]]:
+    totals = ledger.rollups.totals("t", *FOREVER).set_index("fingerprint")[list(COUNTERS)]
+    return {str(f): {str(c): float(v) for c, v in row.items()} for f, row in totals.to_dict("index").items()}
+
+
+def random_buckets(ids: list[int], count: int, seed: int) -> Iterator[pd.DataFrame]:
+    """Some statements in each bucket, none in some; values that binary fractions hold, so that sums are exact."""
+    source = np.random.default_rng(seed)
+    for _ in range(count):
+        chosen = [s for s in ids if source.random() < 0.3] if source.random() < 0.9 else []
+        frame = pd.DataFrame({"statement_id": chosen, "n": source.integers(1, 1000, len(chosen))})
+        for column in COUNTERS:
+            if column != "n":
+                frame[column] = source.integers(0, 2**30, len(chosen)) / (4.0 if column.startswith("sum") else 1.0)
+        yield frame
+
+
+def test_a_bucket_comes_back_as_it_was(known: Ledger) -> None:
+    ids = statements(known, 2)
+    samples(known, [work({ids["s2"]: 5, ids["s1"]: 3})], since=NOW)
+    frame = known.rollups.frame("t", NOW, NOW + MINUTE)
+    assert frame[["minute", "span_s", "fingerprint", "n", "sum_ms", "rows"]].values.tolist() == [
+        [NOW, 60.0, "s1", 3, 6.0, 6],
+        [NOW, 60.0, "s2", 5, 10.0, 10],
+    ]
+
+
+def test_a_frame_can_be_of_some_statements_only(known: Ledger) -> None:
+    ids = statements(known, 3)
+    samples(known, [work(dict.fromkeys(ids.values(), 1))], since=NOW)
+    frame = known.rollups.frame("t", *FOREVER, fingerprints=["s3", "s1", "unknown"])
+    assert frame["fingerprint"].tolist() == ["s1", "s3"]
+    assert known.rollups.frame("t", *FOREVER, fingerprints=[]).empty
+
+
+def test_a_window_begins_with_and_ends_before_its_bounds(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: n}) for n in (1, 2, 4)], since=NOW)
+    assert known.rollups.frame("t", NOW + MINUTE, NOW + 2 * MINUTE)["n"].tolist() == [2]
+    assert known.rollups.totals("t", NOW, NOW + 2 * MINUTE)["n"].tolist() == [3]
+
+
+def test_totals_are_told_heaviest_first(known: Ledger) -> None:
+    ids = statements(known, 3)
+    samples(known, [work({ids["s1"]: 1, ids["s2"]: 9}), work({ids["s3"]: 5})], since=NOW)
+    assert known.rollups.totals("t", *FOREVER)["fingerprint"].tolist() == ["s2", "s3", "s1"]
+
+
+def test_counters_larger_than_32_bits_are_kept(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    frame = work({one: 2**40})
+    frame["wal_bytes"] = 2.0**52
+    samples(known, [frame], since=NOW)
+    assert sums(known)["s1"]["n"] == 2**40
+    assert sums(known)["s1"]["wal_bytes"] == 2**52
+
+
+def test_a_minute_without_calls_is_covered_and_one_without_a_sample_is_not(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1}), work({}), work({})], since=NOW)
+    assert known.rollups.coverage("t", *FOREVER) == (NOW, 180.0)
+    assert known.rollups.coverage("t", NOW + HOUR, NOW + DAY) == (None, 0.0)
+    assert len(known.rollups.frame("t", *FOREVER)) == 1
+
+
+def test_a_minute_that_no_counter_tells_of_is_a_gap_and_not_covered(known: Ledger) -> None:
+    statements(known, 1)
+    samples(known, [], since=NOW)
+    gaps = [("reset", "stats_reset was a, is b")]
+    assert known.rollups.store("t", previous=snapshot(NOW), current=snapshot(NOW + MINUTE), frame=work({}), gaps=gaps)
+    assert known.rollups.coverage("t", *FOREVER) == (None, 0.0)
+    assert known.rollups.gaps("t", *FOREVER).values.tolist() == [[NOW, NOW + MINUTE, *gaps[0]]]
+    assert known.rollups.gaps("t", NOW + HOUR, NOW + DAY).empty
+
+
+def test_the_newest_buckets_are_those_with_calls(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1}), work({one: 1}), work({}), work({one: 1}), work({})], since=NOW)
+    assert known.rollups.newest("t", NOW + DAY, 2) == NOW + MINUTE
+    assert known.rollups.newest("t", NOW + DAY, 99) == NOW
+    assert known.rollups.newest("t", NOW, 1) is None
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_compaction_conserves_every_sum_exactly(known: Ledger, seed: int) -> None:
+    ids = list(statements(known, 12).values())
+    since = NOW - 3 * HOUR
+    samples(known, list(random_buckets(ids, 130, seed)), since=since)
+    before, covered = sums(known), known.rollups.coverage("t", *FOREVER)
+    policy = Sampling(keep_minutes_h=1, keep_blocks_d=2 / 24)
+    for later in range(0, 240, 29):
+        known.rollups.compact("t", now=NOW + later * MINUTE, policy=policy)
+        assert sums(known) == before
+        assert known.rollups.coverage("t", *FOREVER) == covered
+    assert grains(known) == {"hour": 3}
+
+
+def test_minutes_are_kept_for_a_day_blocks_for_eight_and_hours_for_400(known: Ledger) -> None:
+    assert (POLICY.keep_minutes_h, POLICY.keep_blocks_d, POLICY.keep_hours_d) == (24, 8, 400)
+    (one,) = statements(known, 1).values()
+    since = NOW - 9 * DAY
+    samples(known, [work({one: 1})] * (9 * 6), since=since, every=4 * HOUR)
+    samples(known, [work({one: 1})] * 10, since=NOW)
+    known.rollups.compact("t", now=NOW + HOUR, policy=POLICY)
+    rows = ask(known, "select grain, min(bucket_start), max(bucket_start) from ooda.rollup group by 1 order by 2")
+    assert rows == [
+        ("hour", since, NOW - 8 * DAY),
+        ("block", NOW - 8 * DAY + 4 * HOUR, NOW - DAY),
+        ("minute", NOW - DAY + 4 * HOUR, NOW + 9 * MINUTE),
+    ]
+
+
+def test_what_is_older_than_kept_is_dropped_with_its_gaps(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1})], since=NOW)
+    at = snapshot(NOW + MINUTE), snapshot(NOW + 2 * MINUTE)
+    known.rollups.store("t", previous=at[0], current=at[1], frame=work({}), gaps=[("reset", "")])
+    known.rollups.compact("t", now=NOW + 400 * DAY - HOUR, policy=POLICY)
+    assert (grains(known), len(known.rollups.gaps("t", *FOREVER))) == ({"hour": 1}, 1)
+    known.rollups.compact("t", now=NOW + 400 * DAY + HOUR, policy=POLICY)
+    assert (grains(known), len(known.rollups.gaps("t", *FOREVER))) == ({}, 0)
+
+
+def test_a_block_that_is_still_filling_stays_in_minutes(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1})] * 10, since=NOW)
+    known.rollups.compact("t", now=NOW + DAY + 7 * MINUTE, policy=POLICY)
+    assert grains(known) == {"block": 1, "minute": 5}
+
+
+def test_compacting_twice_or_from_two_places_at_once_loses_and_doubles_nothing(known: Ledger) -> None:
+    ids = list(statements(known, 5).values())
+    samples(known, list(random_buckets(ids, 60, 9)), since=NOW)
+    before = sums(known)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: known.rollups.compact("t", now=NOW + 2 * DAY, policy=POLICY), range(8)))
+    assert sums(known) == before
+    assert grains(known) == {"block": 12}
+
+
+def test_other_targets_rollups_are_left_alone(known: Ledger) -> None:
+    register(known, "u")
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1})] * 10, since=NOW)
+    known.rollups.compact("u", now=NOW + 500 * DAY, policy=POLICY)
+    assert grains(known) == {"minute": 10}
+    assert known.rollups.totals("u", *FOREVER).empty
+
+
+def test_a_sampler_that_was_slower_stores_nothing(known: Ledger) -> None:
+    (one,) = statements(known, 1).values()
+    samples(known, [work({one: 1})], since=NOW)
+    late = snapshot(NOW + 2 * MINUTE)
+    stored = known.rollups.store(
+        "t", previous=snapshot(NOW), current=late, frame=work({one: 100}), gaps=[("restart", "")]
+    )
+    assert not stored
+    assert sums(known)["s1"]["n"] == 1
+    assert known.rollups.gaps("t", *FOREVER).empty
+    kept = known.rollups.snapshot("t")
+    assert kept is not None
+    assert kept.taken_at == NOW + MINUTE
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_samplers_at_once_one_stores(known: Ledger, first: bool) -> None:
+    (one,) = statements(known, 1).values()
+    if not first:
+        samples(known, [], since=NOW)
+
+    def attempt(n: int) -> bool:
+        previous = None if first else snapshot(NOW)
+        current = snapshot(NOW + MINUTE + timedelta(seconds=n))
+        return known.rollups.store("t", previous=previous, current=current, frame=work({one: 7}))
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sum(pool.map(attempt, range(5))) == 1
+    assert sums(known) == ({} if first else {"s1": sums(known)["s1"]})
+    assert first or sums(known)["s1"]["n"] == 7
+
+
+def test_a_bucket_that_cannot_be_stored_leaves_the_counters_as_they_were(known: Ledger) -> None:
+    """Else its work would be lost."""
+    samples(known, [], since=NOW)
+    broken = work({1: 1}).drop(columns="rows")
+    with pytest.raises(KeyError):
+        known.rollups.store("t", previous=snapshot(NOW), current=snapshot(NOW + MINUTE), frame=broken)
+    kept = known.rollups.snapshot("t")
+    assert kept is not None
+    assert kept.taken_at == NOW
+
+
+def test_statements_are_told_by_fingerprint_and_our_own_are_not(known: Ledger) -> None:
+    known.rollups.learn_queries(
+        "t",
+        [
+            (1, "f1", "select", "a"),
+            (2, "f1", "select", "a again"),
+            (3, None, "other", "ours"),
+            (-(2**63), "f2", "x", "b"),
+        ],
+    )
+    assert known.rollups.known_statements("t") == {1: "f1", 2: "f1", -(2**63): "f2"}
+    assert known.rollups.known_queries("t")[3] is None
+    assert known.rollups.statements("t").values.tolist() == [["f1", "select", "a again"], ["f2", "x", "b"]]
+    assert ask(known, "select count(*) from ooda.statement where text = 'ours'") == [(0,)]
