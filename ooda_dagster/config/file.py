@@ -6,20 +6,26 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ooda_dagster.config.lines import Lines
 from ooda_dagster.config.references import Reference
 from ooda_dagster.core.settings import PROFILES, Mode, Settings
 
 #: A target's name is a partition key, a file name and part of application_name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}\Z")
 _CONNECTION_KEYS = ("observe", "act", "group", "kind")
+_EMBEDDED_LEDGER = "embedded:ledger/ooda"
+_NONE = object()
 EMBEDDED_TARGET = "embedded"
+
+#: Tables that inherit, the later over the earlier, each with its path in the file.
+_Layers = list[tuple[tuple[str, ...], dict[str, Any]]]
 
 
 class ConfigError(ValueError):
@@ -49,9 +55,8 @@ class Config:
         """Raises ConfigError with the nearest name."""
         if name in self.targets:
             return self.targets[name]
-        near = difflib.get_close_matches(name, self.targets, 1)
         known = ", ".join(sorted(self.targets)) or "none"
-        raise ConfigError(f"no target {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; known: {known}"))
+        raise ConfigError(f"no target {name!r}{_nearest(name, self.targets) or f'; known: {known}'}")
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -63,7 +68,7 @@ def load_config(path: Path | None = None) -> Config:
             raise ConfigError(f"{found} does not exist; `ooda init` writes one")
         return embedded_default()
     try:
-        text = found.read_text()
+        text = found.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{found}: {error}") from error
@@ -78,7 +83,7 @@ def embedded_default(settings: Settings | None = None) -> Config:
         act=Reference("embedded", "ooda_act@target/inference"),
         settings=settings or Settings(),
     )
-    return Config(Reference("embedded", "ledger/ooda"), {target.name: target})
+    return Config(Reference.parse(_EMBEDDED_LEDGER), {target.name: target})
 
 
 def single_target(
@@ -90,58 +95,107 @@ def single_target(
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """A configuration for one database that was named on the command line."""
-    settings = _settings(dict(overrides or {}), f"target {name}", "")
+    settings = _validated(dict(overrides or {}), lambda _, message: f"target {name}: {message}")
     target = TargetConfig(name, Reference.literal(observe), Reference.literal(act) if act else None, settings=settings)
     _check_acting(target, "the command line")
-    return Config(ledger or Reference("embedded", "ledger/ooda"), {name: target})
+    return Config(ledger or Reference.parse(_EMBEDDED_LEDGER), {name: target})
 
 
 def _parse(tables: dict[str, Any], text: str, path: Path) -> Config:
-    where = str(path)
-    _known(tables, ("ledger", "defaults", "group", "target"), where, text, "")
-    ledger_table = tables.get("ledger", {})
-    _known(ledger_table, ("url",), where, text, "ledger")
-    ledger = _reference(ledger_table.get("url", "embedded:ledger/ooda"), "ledger.url", where, text)
-    groups = tables.get("group", {})
-    targets: dict[str, TargetConfig] = {}
-    for name, own in tables.get("target", {}).items():
+    reader = _Reader(tables, Lines(text), str(path))
+    return Config(reader.ledger(), reader.targets(), path)
+
+
+class _Reader:
+    """The tables of one file; every mistake is told with its line."""
+
+    def __init__(self, tables: dict[str, Any], lines: Lines, where: str) -> None:
+        self._tables, self._lines, self._where = tables, lines, where
+        self._known(("ledger", "defaults", "group", "target"), ())
+        for name in tables:
+            self._table(name)
+
+    def ledger(self) -> Reference:
+        table = self._table("ledger")
+        self._known(("url",), ("ledger",))
+        return self._reference(table.get("url", _EMBEDDED_LEDGER), ("ledger", "url"))
+
+    def targets(self) -> dict[str, TargetConfig]:
+        for group in self._table("group"):
+            self._settings(self._layers((("defaults",), ("group", group))))
+        targets = {name: self._target(name) for name in self._table("target")}
+        if not targets:
+            raise ConfigError(f"{self._where}: no [target.NAME] table; `ooda init` writes an example")
+        return targets
+
+    def _target(self, name: str) -> TargetConfig:
+        path = ("target", name)
         if not _NAME.match(name):
-            raise ConfigError(f"{where}: target name {name!r}: letters, digits, _ . - and at most 40 of them")
-        group = own.get("group")
-        if group is not None and group not in groups:
-            near = difflib.get_close_matches(str(group), groups, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}:{_line(text, str(group))}: target {name!r}: no [group.{group}]{hint}")
-        layers = [tables.get("defaults", {}), groups.get(group, {}), own]
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            merged = _merge(merged, layer)
-        targets[name] = _target(name, merged, where, text)
-    if not targets:
-        raise ConfigError(f"{where}: no [target.NAME] table; `ooda init` writes an example")
-    return Config(ledger, targets, path)
-
-
-def _target(name: str, table: dict[str, Any], where: str, text: str) -> TargetConfig:
-    connections = {key: table.pop(key) for key in _CONNECTION_KEYS if key in table}
-    if "observe" not in connections:
-        raise ConfigError(
-            f'{where}: target {name!r} has no `observe` connection, such as observe = "env:SHOP_OBSERVE_URL"'
+            raise self._error(path, f"target name {name!r}: letters, digits, _ . - and at most 40 of them")
+        layers = self._layers((("defaults",), *self._group_of(name), path))
+        merged = _merged(layers)
+        if "observe" not in merged:
+            hint = 'such as observe = "env:SHOP_OBSERVE_URL"'
+            raise self._error(path, f"target {name!r} has no `observe` connection, {hint}")
+        if merged.get("kind", "postgres") != "postgres":
+            raise self._error(_origin(layers, ["kind"]), f"target {name!r}: this kind is not supported; use 'postgres'")
+        target = TargetConfig(
+            name,
+            self._reference(merged["observe"], _origin(layers, ["observe"])),
+            self._reference(merged["act"], _origin(layers, ["act"])) if "act" in merged else None,
+            settings=self._settings(layers),
         )
-    kind = connections.get("kind", "postgres")
-    if kind != "postgres":
-        raise ConfigError(
-            f"{where}:{_line(text, kind)}: target {name!r}: kind {kind!r} is not supported; use 'postgres'"
-        )
-    target = TargetConfig(
-        name,
-        _reference(connections["observe"], f"target.{name}.observe", where, text),
-        _reference(connections["act"], f"target.{name}.act", where, text) if "act" in connections else None,
-        kind,
-        _settings(table, f"{where}: target {name!r}", text),
-    )
-    _check_acting(target, where)
-    return target
+        _check_acting(target, f"{self._where}:{self._lines.of(*_origin(layers, ['mode']))}")
+        return target
+
+    def _group_of(self, name: str) -> tuple[tuple[str, str], ...]:
+        group = self._table("target", name).get("group")
+        if group is None:
+            return ()
+        groups = self._table("group")
+        if not isinstance(group, str) or group not in groups:
+            hint = _nearest(str(group), groups) or "; known: " + (", ".join(groups) or "none")
+            raise self._error(("target", name, "group"), f"target {name!r}: no [group.{group}]{hint}")
+        return (("group", group),)
+
+    def _layers(self, paths: tuple[tuple[str, ...], ...]) -> _Layers:
+        layers = [(path, self._table(*path)) for path in paths]
+        for path, layer in layers:
+            if "group" in layer and path[0] != "target":
+                raise self._error((*path, "group"), "only a target can name its group")
+        return layers
+
+    def _settings(self, layers: _Layers) -> Settings:
+        merged = {key: value for key, value in _merged(layers).items() if key not in _CONNECTION_KEYS}
+
+        def explain(location: list[str], message: str) -> str:
+            return str(self._error(_origin(layers, location), message))
+
+        return _validated(merged, explain)
+
+    def _table(self, *path: str) -> dict[str, Any]:
+        """The table at `path`, empty where there is none."""
+        value: Any = self._tables
+        for name in path:
+            value = value.get(name, {})
+            if not isinstance(value, dict):
+                raise self._error(path, f"{'.'.join(path)} must be a table, [{'.'.join(path)}]")
+        return value
+
+    def _known(self, keys: tuple[str, ...], path: tuple[str, ...]) -> None:
+        for key in self._table(*path):
+            if key not in keys:
+                hint = _nearest(key, keys) or f"; known: {', '.join(keys)}"
+                raise self._error((*path, key), f"unknown key {'.'.join((*path, key))!r}{hint}")
+
+    def _reference(self, value: Any, path: tuple[str, ...]) -> Reference:
+        try:
+            return Reference.parse(str(value))
+        except ValueError as error:
+            raise self._error(path, f"{'.'.join(path)}: {error}") from None
+
+    def _error(self, path: tuple[str, ...], message: str) -> ConfigError:
+        return ConfigError(f"{self._where}:{self._lines.of(*path)}: {message}")
 
 
 def _check_acting(target: TargetConfig, where: str) -> None:
@@ -152,28 +206,27 @@ def _check_acting(target: TargetConfig, where: str) -> None:
         )
 
 
-def _settings(table: dict[str, Any], where: str, text: str) -> Settings:
+def _validated(table: dict[str, Any], explain: Callable[[list[str], str], str]) -> Settings:
+    """The settings of a merged table. explain: the message for a key, with its place."""
     profile = table.get("profile", "production")
-    if profile not in PROFILES:
-        raise ConfigError(f"{where}: profile {profile!r} is not one of {', '.join(PROFILES)}")
-    merged = _merge(PROFILES[profile], table)
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise ConfigError(explain(["profile"], f"profile must be one of {', '.join(PROFILES)}"))
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(_merge(PROFILES[profile], table))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e, where, text) for e in error.errors())) from None
+        mistakes = error.errors(include_url=False, include_input=False)
+        raise ConfigError("\n".join(_explain(e, explain) for e in mistakes)) from None
 
 
-def _explain(error: Any, where: str, text: str) -> str:
+def _explain(error: Any, explain: Callable[[list[str], str], str]) -> str:
     """One line a mistake: where, which key, what is expected."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
-    line = f"line {_line(text, location[-1])}: " if text and _line(text, location[-1]) else ""
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _keys(location[:-1]), 1)
-        return f"{where}: {line}unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return explain(location, f"unknown key {key!r}{_nearest(location[-1], _keys(location[:-1]))}")
     if key == "mode":
-        return f"{where}: {line}mode must be one of {', '.join(Mode)}"
-    return f"{where}: {line}{key}: {error['msg']}"
+        return explain(location, f"mode must be one of {', '.join(Mode)}")
+    return explain(location, f"{key}: {error['msg']}")
 
 
 def _keys(path: list[str]) -> list[str]:
@@ -183,24 +236,28 @@ def _keys(path: list[str]) -> list[str]:
     return [*model.model_fields, *(_CONNECTION_KEYS if not path else ())]
 
 
-def _known(table: dict[str, Any], keys: tuple[str, ...], where: str, text: str, prefix: str) -> None:
-    for key in table:
-        if key not in keys:
-            near = difflib.get_close_matches(key, keys, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(keys)}"
-            raise ConfigError(f"{where}:{_line(text, key)}: unknown key {(prefix + '.' + key).lstrip('.')!r}{hint}")
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _reference(value: Any, key: str, where: str, text: str) -> Reference:
-    try:
-        return Reference.parse(str(value))
-    except ValueError as error:
-        raise ConfigError(f"{where}:{_line(text, str(value))}: {key}: {error}") from None
+def _origin(layers: _Layers, location: list[str]) -> tuple[str, ...]:
+    """Path in the file of the value that counts: that of the innermost layer which has it."""
+    for path, layer in reversed(layers):
+        value: Any = layer
+        for part in location:
+            value = value.get(part, _NONE) if isinstance(value, Mapping) else _NONE
+        if value is not _NONE:
+            return (*path, *location)
+    return layers[-1][0]
 
 
-def _line(text: str, needle: str) -> int:
-    """First line that holds `needle`; 0 where none does."""
-    return next((n for n, line in enumerate(text.splitlines(), 1) if needle in line), 0)
+def _merged(layers: _Layers) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for _, layer in layers:
+        merged = _merge(merged, layer)
+    return merged
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -17,6 +18,13 @@ from ooda_dagster.embedded import Cluster
 
 KINDS = ("env", "file", "service", "command", "embedded")
 _COMMAND_TIMEOUT_S = 30
+#: What the value of a kind looks like. A connection string behind `env:` or `service:` is a secret in the wrong place.
+_FORMS = {
+    "env": re.compile(r"[A-Za-z_]\w*\Z"),
+    "service": re.compile(r"[\w.-]+\Z"),
+    "embedded": re.compile(r"(?:\w+@)?[\w-]+(?:/[\w-]+)?\Z"),
+}
+_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]*@|(?:password|pgpassword)\s*=", re.IGNORECASE)
 
 
 class ConnectionReferenceError(RuntimeError):
@@ -34,11 +42,22 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Raises ValueError, which never repeats what may be a secret."""
         kind, colon, value = text.partition(":")
-        if not colon or kind not in KINDS or not value or value.startswith("//"):
+        value = value.strip()
+        form = _FORMS.get(kind)
+        if (
+            not colon
+            or kind not in KINDS
+            or not value
+            or value.startswith("//")
+            or (form and not form.match(value))
+            or _PASSWORD.search(value)
+        ):
             raise ValueError(
                 "a connection is given by reference only: env:NAME, file:PATH, service:NAME, command:PROGRAM or "
                 "embedded:NAME, so that no password stands in the configuration"
             )
+        if kind == "command":
+            _arguments(value)
         return cls(kind, value)
 
     @classmethod
@@ -69,24 +88,26 @@ class Reference:
     def _file(self) -> str:
         path = Path(self.value).expanduser()
         try:
-            dsn = path.read_text().strip()
+            lines = path.read_text(encoding="utf-8").strip().splitlines()
         except OSError as error:
             raise ConnectionReferenceError(f"{path} cannot be read: {error.strerror}") from error
-        if not dsn:
-            raise ConnectionReferenceError(f"{path} is empty; it should hold a connection URL")
-        return dsn
+        except UnicodeDecodeError:
+            raise ConnectionReferenceError(f"{path} is no text; it should hold a connection URL") from None
+        if not lines:
+            raise ConnectionReferenceError(f"{path} is empty; its first line should be a connection URL")
+        return lines[0].strip()
 
     def _service(self) -> str:
         return f"service={self.value}"
 
     def _command(self) -> str:
-        argv = shlex.split(self.value)
+        argv = _arguments(self.value)
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=True)
         except subprocess.CalledProcessError as error:
             # Not its output: that may hold what it was meant to hide.
             raise ConnectionReferenceError(f"{argv[0]} ended with status {error.returncode}") from None
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise ConnectionReferenceError(f"{argv[0]} cannot be run: {type(error).__name__}") from None
         lines = done.stdout.strip().splitlines()
         if not lines:
@@ -101,6 +122,14 @@ class Reference:
                 f"the embedded server {name!r} does not run; `ooda dev` and `ooda demo` start it"
             )
         return cluster.dsn(database, user=user)
+
+
+def _arguments(command: str) -> list[str]:
+    """The command as arguments. Raises ValueError."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        raise ValueError("the command cannot be read: a quote is not closed") from None
 
 
 def split_embedded(value: str) -> tuple[str, str, str]:

@@ -6,10 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
+from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _MAX_BYTES = 63  # NAMEDATALEN - 1
+#: What the server's quote_ident() quotes too. "between" is a good column and no good function.
+_KEYWORDS = RESERVED_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS | COL_NAME_KEYWORDS
+_PART = re.compile(r'"((?:[^"]|"")*)"|[^."]+')
 
 #: Names that the loop gives begin so.
 OWN_PREFIX = "ooda_"
@@ -18,8 +21,8 @@ OWN_COMMENT = "ooda action "
 
 
 def quote_identifier(name: str) -> str:
-    """Quote `name` for SQL where it needs quoting."""
-    if _PLAIN.match(name) and name not in RESERVED_KEYWORDS and name not in TYPE_FUNC_NAME_KEYWORDS:
+    """Quote `name` for SQL where it needs quoting, as the server's quote_ident() does."""
+    if _PLAIN.match(name) and name not in _KEYWORDS:
         return name
     if "\0" in name:
         raise ValueError("an identifier cannot hold a NUL character")
@@ -29,6 +32,11 @@ def quote_identifier(name: str) -> str:
 def qualified(*parts: str) -> str:
     """`schema.table` with each part quoted where needed."""
     return ".".join(quote_identifier(part) for part in parts)
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The inverse of `qualified`: the names in a dotted name, without their quotes."""
+    return tuple(match[0] if match[1] is None else match[1].replace('""', '"') for match in _PART.finditer(name))
 
 
 def quote_literal(value: str) -> str:

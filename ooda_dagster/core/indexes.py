@@ -7,6 +7,11 @@ from dataclasses import dataclass, replace
 from ooda_dagster.core.identifiers import own_index_name, qualified, quote_identifier
 
 
+def _bare(name: str | None) -> str | None:
+    """A name without the schema that is searched first: the server tells it, people leave it out."""
+    return name.removeprefix("pg_catalog.") if name else name
+
+
 @dataclass(frozen=True)
 class IndexColumn:
     """One key of an index: a column or an expression, with its order.
@@ -30,8 +35,9 @@ class IndexColumn:
             body += f" {self.opclass}"
         if self.descending:
             body += " DESC"
-        if self.nulls_first is not None and self.nulls_first != self.descending:
-            body += " NULLS FIRST" if self.nulls_first else " NULLS LAST"
+        descending, nulls_first = self.order
+        if nulls_first != descending:
+            body += " NULLS FIRST" if nulls_first else " NULLS LAST"
         return body
 
     @property
@@ -40,9 +46,14 @@ class IndexColumn:
         return self.name if self.name is not None else "expr"
 
     @property
+    def order(self) -> tuple[bool, bool]:
+        """Whether it descends, and whether nulls come first; both flip when the index is read backwards."""
+        return self.descending, self.descending if self.nulls_first is None else self.nulls_first
+
+    @property
     def key(self) -> tuple[str | None, str | None, str | None, str | None]:
         """What is indexed, without direction."""
-        return self.name, self.expression, self.opclass, self.collation
+        return self.name, self.expression, _bare(self.opclass), _bare(self.collation)
 
 
 @dataclass(frozen=True)
@@ -104,21 +115,25 @@ class IndexSpec:
     def serves(self, wanted: IndexSpec) -> bool:
         """Whether this index, existing, makes `wanted` pointless.
 
-        True where the wanted keys are a leading part of ours in the same or the wholly mirrored direction, our
-        predicate is the same, and all included columns are ours too. A hash index serves nothing here: it has no order.
+        True where the wanted keys are a leading part of ours in the same or the wholly mirrored order, we hold all
+        rows or those of the same predicate, and all included columns are ours too. A btree does what a hash index
+        does; no other access method stands in for another. Only an index that is unique in just these keys, over all
+        of these rows, makes a unique one pointless.
         """
-        if (self.schema, self.table) != (wanted.schema, wanted.table) or self.method != wanted.method != "hash":
+        if (self.schema, self.table) != (wanted.schema, wanted.table):
+            return False
+        if self.method != wanted.method and (self.method, wanted.method) != ("btree", "hash"):
             return False
         if self.where not in (None, wanted.where) or len(wanted.columns) > len(self.columns):
             return False
-        if wanted.unique and not self.unique:
+        if wanted.unique and not (self.unique and len(self.columns) == len(wanted.columns)):
             return False
         pairs = list(zip(wanted.columns, self.columns, strict=False))
         if any(a.key != b.key for a, b in pairs):
             return False
-        same = all(a.descending == b.descending for a, b in pairs)
-        mirrored = all(a.descending != b.descending for a, b in pairs)
-        if not (same or mirrored or len(pairs) == 1):
+        same = all(a.order == b.order for a, b in pairs)
+        mirrored = all(a.order == tuple(not flag for flag in b.order) for a, b in pairs)
+        if not (same or mirrored):
             return False
         ours = {c.name for c in self.columns} | set(self.include)
         return set(wanted.include) <= ours

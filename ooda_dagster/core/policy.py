@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
+from ooda_dagster.core.identifiers import parts
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis, iso
 from ooda_dagster.core.settings import Mode, Settings, parse_budget
@@ -68,7 +69,7 @@ def _denied(hypothesis: Hypothesis, situation: Situation, settings: Settings) ->
     """Rules that stand until a person changes a setting or time passes."""
     acting = settings.acting
     for pattern in acting.protected:
-        if fnmatchcase(hypothesis.relation, pattern):
+        if _protects(pattern, hypothesis.relation):
             return Ruling(State.DENIED, f"{hypothesis.relation} is protected by {pattern!r}", "acting.protected")
     undone = situation.undone_at.get(hypothesis.identity)
     if undone is not None:
@@ -82,10 +83,19 @@ def _denied(hypothesis: Hypothesis, situation: Situation, settings: Settings) ->
     if hypothesis.relation in situation.stuck:
         why = f"an undo on {hypothesis.relation} failed"
         return Ruling(State.DENIED, why, "`ooda recover`, then `ooda actions rollback` the action that is stuck")
-    if situation.indexes_of.get(hypothesis.relation, 0) >= acting.max_indexes_per_table:
-        why = f"{hypothesis.relation} has {situation.indexes_of[hypothesis.relation]} indexes already"
+    planned = sum(h.relation == hypothesis.relation for h in situation.allowed_now)
+    indexes = situation.indexes_of.get(hypothesis.relation, 0) + planned
+    if indexes >= acting.max_indexes_per_table:
+        why = f"{hypothesis.relation} has {indexes} indexes already"
         return Ruling(State.DENIED, why, "acting.max_indexes_per_table")
     return None
+
+
+def _protects(pattern: str, relation: str) -> bool:
+    """Whether a pattern names a relation, quoted as in SQL or not; without a dot, a table of any schema."""
+    names = parts(relation)
+    known = [relation, ".".join(names), *(names[-1:] if "." not in pattern else ())]
+    return any(fnmatchcase(name, pattern) for name in known)
 
 
 def _by_mode(hypothesis: Hypothesis, situation: Situation, settings: Settings) -> Ruling | None:

@@ -6,12 +6,14 @@ minutes, so that a demonstration closes verdicts in a minute. Short windows carr
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Positive = Annotated[float, Field(gt=0)]
+#: Bounded, so that no time is later than a datetime can tell.
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,7 +32,7 @@ class Mode(StrEnum):
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sampling(_Group):
@@ -74,9 +76,9 @@ class Acting(_Group):
     max_actions_per_day: PositiveInt = 20
     max_indexes_per_table: PositiveInt = 16
     warm_up_h: Annotated[float, Field(ge=0)] = 24
-    failure_memory_h: Annotated[float, Field(ge=0)] = 168
+    failure_memory_h: Annotated[float, Field(ge=0, le=1_000_000)] = 168
     approval_expires_h: Positive = 168
-    protected: tuple[str, ...] = ()  # schema.table patterns with * and ?
+    protected: tuple[str, ...] = ()  # patterns with * and ?: schema.table, or table in any schema
     max_disk_share: Share = 0.90
     unknown_disk_max_share: Share = 0.10  # of the database's size, where the free space cannot be seen
     max_active_sessions: PositiveInt = 64
@@ -155,7 +157,7 @@ def parse_budget(text: str, heap_bytes: int) -> int:
     unit = value[len(number) :].strip()
     try:
         amount = float(number)
-        if amount < 0 or amount != amount:
+        if not 0 <= amount < math.inf:
             raise ValueError
         return int(heap_bytes * amount / 100) if unit == "%" else int(amount * _UNITS[unit])
     except (KeyError, ValueError):

@@ -3,12 +3,13 @@
 Difference-in-differences over rollups. For each statement, work per call before the action is its expectation. In each
 block of time, a group's log ratio is ln(observed ms / expected ms at that block's calls): a change in the mix of calls
 moves both sides and cancels (indirect standardisation). The series d = treated − control takes out what all statements
-share: load, a noisy neighbour, the hour. The effect is mean(d after) − mean(d before).
+share: load, a noisy neighbour, the hour. The effect is the trimmed mean of d after, less that of d before: a stall of
+the machine spoils a block or two, and they must not decide.
 
 The error comes from the spread of the series itself, never from the number of calls: calls in one block share a load
-level. Its variance is widened by (1+ρ)/(1−ρ) for the series' own correlation (ρ: lag 1, within the baseline), its
-quantile is Student's t with Welch-Satterthwaite degrees of freedom, and every look uses the same bound of `sigmas`
-(3.3 by default: two-sided 0.1 % for one look) to pay for looking more than once.
+level. Yuen's interval for trimmed means (Biometrika 61, 1974: winsorised variances, Welch-Satterthwaite degrees of
+freedom) is widened by (1+ρ)/(1−ρ) for the series' own correlation (ρ: lag 1, within the winsorised baseline), and every
+look uses the same bound of `sigmas` (3.3 by default: two-sided 0.1 % for one look) to pay for looking more than once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ooda_dagster.core.settings import Verifying
 
 _MIN_SD = 0.01  # 1 %: a series that seems quieter has too few blocks to know
 _MAX_RHO = 0.8
+_TRIM = 0.2  # of the blocks, at each end
 DEFAULT_POLICY = Verifying()
 
 
@@ -127,7 +129,7 @@ def judge(
     evidence |= detail
     ratio = float(np.exp(effect))
     interval = (float(np.exp(effect - half_width)), float(np.exp(effect + half_width)))
-    outcome, reason = _outcome(interval, has_control, frame, acted_at, policy)
+    outcome, reason = _outcome(interval, has_control, frame[is_treated], acted_at, policy)
     return Verdict(outcome, ratio, interval, reason, counts, evidence)
 
 
@@ -153,8 +155,10 @@ def _usable(
     # Blocks are counted outwards from the action, so that a partial one is the farthest from it or the newest.
     middle = start + (end - start) / 2
     offset = np.where(side == "before", (middle - acted_at).dt.total_seconds(), (middle - settled).dt.total_seconds())
-    frame["side"], frame["block"] = side, np.floor(offset / policy.block_s).astype(int)
-    frame = frame[side != ""]
+    block = np.floor(offset / policy.block_s).astype(int)
+    filling = (side == "after") & ((block + 1) * policy.block_s > (now - settled).total_seconds())
+    frame["side"], frame["block"] = side, block
+    frame = frame[(side != "") & ~filling]
     base = frame[frame["side"] == "before"].groupby("fingerprint")[["n", "sum_ms"]].sum()
     per_call = base["sum_ms"] / base["n"]
     frame["expected_ms"] = frame["n"] * frame["fingerprint"].map(per_call)
@@ -190,28 +194,33 @@ def _missing(before: np.ndarray, after: np.ndarray, counts: dict[str, int], poli
     if counts["calls_before"] < policy.min_calls:
         return f"only {counts['calls_before']} calls before the action; {policy.min_calls} are needed"
     if len(before) < policy.min_blocks_before:
-        return f"only {len(before)} blocks before the action; {policy.min_blocks_before} are needed"
+        return f"only {_blocks(before)} before the action; {policy.min_blocks_before} are needed"
     if counts["calls_after"] < policy.min_calls:
         return f"only {counts['calls_after']} calls since the action; {policy.min_calls} are needed"
     if len(after) < policy.min_blocks_after:
-        return f"only {len(after)} blocks since the action; {policy.min_blocks_after} are needed"
+        return f"only {_blocks(after)} since the action; {policy.min_blocks_after} are needed"
     return ""
+
+
+def _blocks(side: np.ndarray) -> str:
+    return f"{len(side)} block{'' if len(side) == 1 else 's'}"
 
 
 def _interval(before: np.ndarray, after: np.ndarray, policy: Verifying) -> tuple[float, float, dict[str, Any]]:
     """Effect in log units, half the width of its interval, and what they were computed from."""
-    residual = before - before.mean()
+    calm = _winsorised(before)
+    residual = calm - calm.mean()
     spread = float(residual @ residual)
     rho = float(np.clip(residual[1:] @ residual[:-1] / spread, 0, _MAX_RHO)) if spread > 0 else 0.0
     widen = (1 + rho) / (1 - rho)
-    var_before = max(float(before.var(ddof=1)), _MIN_SD**2)
+    var_before = max(float(calm.var(ddof=1)), _MIN_SD**2)
     # A few blocks can agree by chance: the time after is never taken to be quieter than the baseline.
-    var_after = max(float(after.var(ddof=1)), var_before)
-    part_before, part_after = var_before * widen / len(before), var_after * widen / len(after)
-    total = part_before + part_after
-    df = total**2 / (part_before**2 / (len(before) - 1) + part_after**2 / (len(after) - 1))
+    var_after = max(float(_winsorised(after).var(ddof=1)), var_before)
+    parts = [_error(var, len(side), widen) for var, side in ((var_before, before), (var_after, after))]
+    total = sum(error for error, _ in parts)
+    df = total**2 / sum(error**2 / freedom for error, freedom in parts)
     quantile = float(stats.t.isf(stats.norm.sf(policy.sigmas), df))
-    effect = float(after.mean() - before.mean())
+    effect = float(stats.trim_mean(after, _TRIM) - stats.trim_mean(before, _TRIM))
     detail = {
         "effect_log": effect,
         "standard_error": float(np.sqrt(total)),
@@ -220,6 +229,19 @@ def _interval(before: np.ndarray, after: np.ndarray, policy: Verifying) -> tuple
         "quantile": quantile,
     }
     return effect, quantile * float(np.sqrt(total)), detail
+
+
+def _winsorised(values: np.ndarray) -> np.ndarray:
+    """The values with the share _TRIM at each end pulled in to the nearest that stays."""
+    cut = int(_TRIM * len(values))
+    ordered = np.sort(values)
+    return np.clip(values, ordered[cut], ordered[len(values) - 1 - cut])
+
+
+def _error(variance: float, n: int, widen: float) -> tuple[float, float]:
+    """Squared standard error of a trimmed mean of n values, and its degrees of freedom."""
+    kept = n - 2 * int(_TRIM * n)
+    return widen * variance * (n - 1) / (kept * (kept - 1)), kept - 1.0
 
 
 def _outcome(

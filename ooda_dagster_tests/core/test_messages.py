@@ -1,0 +1,199 @@
+"""Do the messages keep the wire names of the document, and can they be read again, also by an older reader?"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import (
+    PHASES,
+    ActionResults,
+    Analyze,
+    Decision,
+    Decisions,
+    Executed,
+    Hypotheses,
+    Hypothesis,
+    LearningDelta,
+    Message,
+    Observation,
+    Served,
+    StatementSeen,
+    VerdictRow,
+    Verdicts,
+    iso,
+)
+from ooda_dagster.core.settings import Mode
+
+AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+HEAD: dict[str, Any] = {"analysis_id": "a1", "target": "shop", "timestamp": AT}
+
+HYPOTHESIS = Hypothesis(
+    hypothesis_id="h1",
+    hypothesis_type="IndexOptimization",
+    priority=4,
+    description="index orders by customer",
+    expected_impact={"latencyReductionPct": 40.0},
+    required_actions=["CREATE INDEX"],
+    identity="index ON public.orders USING btree (customer)",
+    relation="public.orders",
+    statements=["CREATE INDEX CONCURRENTLY ..."],
+    serves=[Served(fingerprint="f1", text="select $1", cost_before=10, cost_after=1, saved_ms_per_hour=100)],
+)
+EXECUTED = Executed(
+    hypothesis_id="h1",
+    hypothesis_type="IndexOptimization",
+    action_status="Executed",
+    executed_actions=["CREATE INDEX CONCURRENTLY ..."],
+    execution_time_ms=12.5,
+    action_id="x1",
+    state=State.VERIFYING,
+)
+ROW = VerdictRow(
+    action_id="x1",
+    hypothesis_type="IndexOptimization",
+    description="d",
+    state=State.KEPT,
+    outcome="better",
+    outcome_class="HighSuccess",
+    effect_pct=-60.0,
+    closed_at=AT,
+)
+SEEN = StatementSeen(
+    fingerprint="f1",
+    kind="select",
+    text="select $1",
+    calls=3,
+    total_ms=1.5,
+    mean_ms=0.5,
+    rows_per_call=1,
+    blocks_per_call=2,
+    share=0.5,
+)
+MESSAGES: list[Message] = [
+    Observation(**HEAD, mode=Mode.PROPOSE, lookback_hours=24, window_start=AT, statements=[SEEN]),
+    Hypotheses(**HEAD, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
+    Decisions(
+        **HEAD, mode=Mode.AUTO, decisions=[Decision(hypothesis_id="h1", action_id="x1", state=State.APPROVED, rule="r")]
+    ),
+    ActionResults(**HEAD, mode=Mode.AUTO, executed_actions=1, results=[EXECUTED]),
+    LearningDelta(**HEAD, outcomes=[ROW], next_due_at=AT, next_due_reason="verification open", delay_minutes=30),
+    Verdicts(**HEAD, looked_at=["x1"], closed=[ROW]),
+    Analyze(**HEAD, trigger_reason="LearningCycleComplete", previous_analysis_id="a0", delay_minutes=5),
+]
+BY_TYPE = {type(m): m for m in MESSAGES}
+
+#: The document's bodies, as far as the loop has them.
+WIRE_NAMES: dict[type[Message], set[str]] = {
+    Analyze: {"triggerReason", "previousAnalysisId", "latencyImprovement", "delayMinutes", "timestamp"},
+    Observation: {
+        "analysisId",
+        "scope",
+        "lookbackHours",
+        "totalInferences",
+        "avgDurationMs",
+        "anomalyCount",
+        "anomalies",
+        "queryStoreRecommendations",
+        "patterns",
+        "timestamp",
+    },
+    Hypotheses: {"analysisId", "hypothesesGenerated", "hypotheses", "timestamp"},
+    ActionResults: {"analysisId", "executedActions", "queuedActions", "failedActions", "results", "timestamp"},
+    LearningDelta: {"analysisId", "learningCycleComplete", "performanceMetrics", "actionOutcomes", "outcomes"},
+}
+HYPOTHESIS_NAMES = {"HypothesisId", "HypothesisType", "Priority", "Description", "ExpectedImpact", "RequiredActions"}
+RESULT_NAMES = {"HypothesisId", "HypothesisType", "ActionStatus", "ExecutedActions", "ExecutionTimeMs", "ErrorMessage"}
+
+
+def _keys(value: Any) -> set[str]:
+    """All field names of a body, not those of free-form dictionaries."""
+    free = {"ExpectedImpact", "Evidence", "performanceMetrics", "actionOutcomes", "server", "load"}
+    if isinstance(value, list):
+        return {k for item in value for k in _keys(item)}
+    if not isinstance(value, dict):
+        return set()
+    return set(value) | {k for key, item in value.items() if key not in free for k in _keys(item)}
+
+
+@pytest.mark.parametrize("kind", WIRE_NAMES, ids=lambda kind: kind.__name__)
+def test_a_message_keeps_the_names_of_the_document(kind: type[Message]) -> None:
+    assert set(BY_TYPE[kind].body()) >= WIRE_NAMES[kind]
+
+
+def test_hypotheses_and_results_keep_the_pascal_case_of_the_document() -> None:
+    hypothesis = BY_TYPE[Hypotheses].body()["hypotheses"][0]
+    result = BY_TYPE[ActionResults].body()["results"][0]
+    assert hypothesis.keys() >= HYPOTHESIS_NAMES
+    assert result.keys() >= RESULT_NAMES
+    assert all(key[0].isupper() for key in (*hypothesis, *hypothesis["Serves"][0], *result))
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_no_python_name_is_on_the_wire(message: Message) -> None:
+    body = message.body()
+    assert all(key[0].islower() for key in body)
+    assert not [key for key in _keys(body) if "_" in key]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_a_body_is_json_and_reads_back_as_the_same_message(message: Message) -> None:
+    assert type(message).model_validate(json.loads(json.dumps(message.body()))) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_every_time_on_the_wire_is_utc_with_milliseconds_and_z(message: Message) -> None:
+    text = json.dumps(message.body())
+    times = re.findall(r'"(\d{4}-\d\d-\d\d[^"]*)"', text)
+    assert times
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", t) for t in times)
+
+
+def test_a_time_of_another_zone_is_told_in_utc() -> None:
+    assert iso(datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28T23:30:00.000Z"
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_fields_of_a_later_version_are_ignored(message: Message) -> None:
+    body: dict[str, Any] = message.body() | {"fieldOfTomorrow": {"deep": [1]}}
+    for key in ("hypotheses", "results", "outcomes", "statements", "decisions"):
+        body[key] = [item | {"FieldOfTomorrow": 1} for item in body[key]] if key in body else []
+    assert type(message).model_validate(body) == message
+
+
+def test_a_body_without_our_own_fields_can_be_read() -> None:
+    body = {
+        "analysisId": "a",
+        "target": "t",
+        "timestamp": "2026-03-01T12:00:00.123Z",
+        "mode": "observe",
+        "lookbackHours": 24,
+    }
+    read = Observation.model_validate(body)
+    assert (read.timestamp, read.anomalies, read.total_inferences) == (AT, [], None)
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        Analyze(analysis_id="a", target="t", timestamp=datetime(2026, 3, 1), trigger_reason="r")  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("priority", [0, 6, -1])
+def test_a_priority_outside_1_to_5_is_refused(priority: int) -> None:
+    with pytest.raises(ValidationError, match="Priority"):
+        Hypothesis.model_validate(HYPOTHESIS.model_dump() | {"priority": priority, "Priority": priority})
+
+
+def test_a_message_cannot_be_changed_once_made() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        BY_TYPE[Analyze].target = "other"
+
+
+def test_the_phases_stand_in_the_order_of_the_loop() -> None:
+    assert list(PHASES) == ["observe", "hypothesize", "decide", "act", "learn"]
