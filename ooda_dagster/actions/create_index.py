@@ -9,10 +9,14 @@ from ooda_dagster.actions.base import Applied, Presence, SupersededError
 from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.identifiers import OWN_COMMENT, qualified, quote_literal
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
+from ooda_dagster.core.journal import IN_FLIGHT
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.targets.base import Acting, Observing, RefusedError, TargetError
+
+#: The server's code for "a relation of that name exists".
+_DUPLICATE_TABLE = "42P07"
 
 
 def spec_to_json(spec: IndexSpec) -> dict[str, Any]:
@@ -63,16 +67,16 @@ class CreateIndex:
         if table.kind not in ("r", "m") or table.persistence == "t":
             raise RefusedError(f"{spec.relation} is not an ordinary table: its indexes are not built by us yet")
         if taken := catalogue.index(schema, name):
-            if self._presence_of(taken, action) == Presence.BROKEN:
-                raise RefusedError(f"{taken.label} is left over from a failed build; `ooda recover` removes it")
-            raise SupersededError(f"an index named {taken.label} exists")
+            raise SupersededError(f"an index named {taken.label} exists" + ("" if taken.valid else ", and is invalid"))
         serving = next((i for i in table.indexes if i.valid and i.spec is not None and i.spec.serves(spec)), None)
         if serving is not None:
             raise SupersededError(f"{serving.label} serves the same statements")
 
     def snapshot(self, action: Action, session: Observing) -> dict[str, Any]:
         spec, _, _ = _object(action)
-        table = session.catalogue().tables[(spec.schema, spec.table)]
+        table = session.catalogue().tables.get((spec.schema, spec.table))
+        if table is None:
+            raise SupersededError(f"{spec.relation} does not exist any more")
         return {
             "indexes": {i.label: i.definition for i in table.indexes},
             "rows": table.rows,
@@ -81,14 +85,20 @@ class CreateIndex:
         }
 
     def apply(self, action: Action, session: Acting, settings: Settings) -> Applied:
-        limits = settings.acting
+        spec, limits = spec_from_json(action.spec), settings.acting
         for statement in action.statements:
-            session.execute(
-                _signed(action, statement),
-                role=action.prior_state.get("owner"),
-                lock_timeout_s=limits.lock_timeout_s,
-                timeout_s=limits.build_timeout_s,
-            )
+            try:
+                session.execute(
+                    _signed(action, statement),
+                    role=action.prior_state.get("owner"),
+                    lock_timeout_s=limits.lock_timeout_s,
+                    timeout_s=limits.build_timeout_s,
+                )
+            except TargetError as error:
+                if getattr(error.__cause__, "sqlstate", None) == _DUPLICATE_TABLE:
+                    name = qualified(spec.schema, str(action.object_name))
+                    raise SupersededError(f"somebody else made {name} meanwhile: it is theirs") from error
+                raise
         adopted = self.adopt(action, session, settings)
         return Applied(adopted.object_oid, [*action.statements, *adopted.statements], adopted.detail)
 
@@ -98,7 +108,7 @@ class CreateIndex:
         index = session.index(schema, name)
         if index is None or not index.valid:
             raise TargetError(f"{qualified(schema, name)} is not valid after its build")
-        comment = _comment(action, schema, name)
+        comment = f"COMMENT ON INDEX {qualified(schema, name)} IS {quote_literal(_comment(action))}"
         session.execute(
             _signed(action, comment),
             role=action.prior_state.get("owner"),
@@ -134,17 +144,18 @@ class CreateIndex:
     def _presence_of(self, index: Index, action: Action) -> Presence:
         """An index under our name: is it ours?
 
-        Not where it was there before, has another oid or table, or where a person changed its comment. Definitions are
-        compared only where the server writes them as we do: expressions and predicates come back in its own words.
+        Not where it was there before, stands on another table, or where a person changed its comment in any way. The
+        oid does not tell: REINDEX CONCURRENTLY gives another one and keeps the comment. Without a comment it is ours
+        only while its build is announced: its worker died before it signed.
         """
         spec, _, _ = _object(action)
         was_there = index.label in action.prior_state.get("indexes", {})
         other_table = (index.schema, index.table) != (spec.schema, spec.table)
-        other_oid = action.object_oid is not None and index.oid != action.object_oid
-        signed = action.action_id in (index.comment or "")
-        unsigned = index.comment is None and action.object_oid is None  # built, but its worker died before it signed
-        plain = spec.where is None and all(c.name for c in spec.columns)
-        if was_there or other_table or other_oid or not (signed or unsigned) or (plain and index.spec != spec):
+        signed = index.comment == _comment(action)
+        unsigned = index.comment is None and action.object_oid is None and action.state in IN_FLIGHT
+        if was_there or other_table or not (signed or unsigned):
+            return Presence.FOREIGN
+        if index.spec is None or _outline(index.spec) != _outline(spec):
             return Presence.FOREIGN
         return Presence.COMPLETE if index.valid else Presence.BROKEN
 
@@ -170,6 +181,15 @@ def _signed(action: Action, statement: str) -> str:
     return f"{statement} /* {OWN_COMMENT}{action.action_id} */"
 
 
-def _comment(action: Action, schema: str, name: str) -> str:
-    text = f"{OWN_COMMENT}{action.action_id}; undo: {'; '.join(action.undo)}"
-    return f"COMMENT ON INDEX {qualified(schema, name)} IS {quote_literal(text)}"
+def _comment(action: Action) -> str:
+    """What an index of ours says of itself."""
+    return f"{OWN_COMMENT}{action.action_id}; undo: {'; '.join(action.undo)}"
+
+
+def _outline(spec: IndexSpec) -> tuple[object, ...]:
+    """A definition as far as the server writes it as we do.
+
+    Expressions, predicates, operator classes and collations come back in its own words.
+    """
+    keys = tuple((c.name, c.order) for c in spec.columns)
+    return spec.method, spec.unique, keys, spec.include, spec.where is not None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
 from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transactions
 from ooda_dagster.actions.progress import Watch
-from ooda_dagster.actions.recovery import settle
+from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.actions import statements_hash
-from ooda_dagster.targets.base import Acting, RefusedError, Target, TargetError
+from ooda_dagster.ledger.worker import Worker
+from ooda_dagster.targets.base import Acting, RefusedError, Target, TargetError, TargetUnreachableError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Executor:
         self._say = say
         self._clock = clock
         self._types = types
+        self._session_lost = False
 
     # ------------------------------------------------------------------ apply
 
@@ -61,22 +63,43 @@ class Executor:
         """Apply approved actions, one after the other. What may not run now stays approved, with a note."""
         if not actions:
             return []
+        outcomes: list[Outcome] = []
+        why = "an action before it is not settled yet"
         try:
             with self._locked("act") as session:
-                return [self._apply(action, session) for action in actions]
+                for action in actions:
+                    outcomes.append(self._apply(action, session))
+                    if outcomes[-1].action.state == State.APPLYING:
+                        break  # nothing is built on top of what recovery must look at first
         except TargetError as error:
-            return [Outcome(self._ledger.actions.get(a.action_id), str(error)) for a in actions]
+            why = str(error)
+        finally:
+            if self._session_lost:
+                self._mend()
+        notes = [o.note for o in outcomes] + [why] * (len(actions) - len(outcomes))
+        return [Outcome(self._ledger.actions.get(a.action_id), note) for a, note in zip(actions, notes, strict=True)]
+
+    def _mend(self) -> None:
+        """After a build's session was lost: the server ends the build by itself, and then recovery cleans up."""
+        self._session_lost = False
+        try:
+            types = self._types
+            recover(self._target, self._ledger, self._settings, actor=self._actor, say=self._say, types=types)
+        except TargetError as error:
+            self._say(f"{error}. `ooda recover` goes on from here")
 
     def _apply(self, action: Action, session: Acting) -> Outcome:
         actions = self._ledger.actions
         kind = self._types[action.action_type]
         if action.approved_hash != statements_hash(action.statements, action.undo):
             changed = "the statements are not those that were approved"
-            return Outcome(actions.transition(action.action_id, State.EXPIRED, actor=self._actor, reason=changed))
+            expired = actions.transition(action.action_id, State.EXPIRED, actor=self._actor, reason=changed)
+            return Outcome(expired, changed)
         try:
             with self._target.observing("act") as looking:
-                kind.preflight(action, looking, self._settings)
                 disk = self._guards(action, looking)
+                # Last, as the guards may wait, and close to the deed.
+                kind.preflight(action, looking, self._settings)
                 prior = kind.snapshot(action, looking)
         except SupersededError as error:
             return Outcome(
@@ -91,7 +114,7 @@ class Executor:
             State.APPLYING,
             actor=self._actor,
             reason="",
-            detail={"statements": action.statements, "undo": action.undo, "guards": disk},
+            detail={"statements": action.statements, "undo": action.undo, "guards": disk, "worker": _worker()},
             prior_state=prior,
             applying_at=self._clock(),
             backend_pid=session.backend_pid,
@@ -116,9 +139,19 @@ class Executor:
         with Watch(self._target, session.backend_pid, self._say) as watch:
             try:
                 applied = kind.apply(action, session, self._settings)
-            except (TargetError, KeyboardInterrupt) as error:
+            except SupersededError as error:  # nothing of ours was made
+                failed = actions.transition(
+                    action.action_id,
+                    State.FAILED,
+                    actor=self._actor,
+                    reason=str(error),
+                    error=str(error),
+                    closed_at=self._clock(),
+                )
+                return Outcome(failed, str(error))
+            except BaseException as error:  # Dagster interrupts a run by an exception of its own
                 self._failed(action, kind, session, error)
-                if isinstance(error, KeyboardInterrupt):
+                if not isinstance(error, TargetError):
                     raise
                 return Outcome(actions.get(action.action_id), str(error))
         actions.transition(
@@ -134,13 +167,14 @@ class Executor:
         return Outcome(actions.transition(action.action_id, State.VERIFYING, actor=self._actor))
 
     def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException) -> None:
-        """Leave nothing behind; where the session is gone, recovery does it from the journal."""
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        """Leave nothing behind; what cannot be settled now stays `applying`, for recovery."""
+        why = str(error) if isinstance(error, Exception) else "interrupted"
         try:
             settle(action, kind, session, self._ledger, self._settings, actor=self._actor, why=why, finish=False)
         except TargetError as left:
-            self._say(f"{why}; {left}. `ooda recover` goes on from here")
             self._ledger.actions.note(action.action_id, error=why)
+            self._session_lost = isinstance(left, TargetUnreachableError)
+            self._say(f"{why}; {left}. `ooda recover` goes on from here")
 
     # ------------------------------------------------------------------ undo
 
@@ -157,7 +191,7 @@ class Executor:
                     State.REVERTING,
                     actor=self._actor,
                     reason=reason,
-                    detail={"statements": action.undo},
+                    detail={"statements": action.undo, "worker": _worker()},
                     revert_reason=reason,
                     closed_at=self._clock(),
                     backend_pid=session.backend_pid,
@@ -197,3 +231,8 @@ class Executor:
                     f"another process acts on target {self._target.name} now: its lock is taken; nothing was done"
                 )
             yield session
+
+
+def _worker() -> dict[str, Any]:
+    """This process, for the journal: recovery never ends what a living worker does."""
+    return asdict(Worker.current())

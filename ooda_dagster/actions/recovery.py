@@ -1,7 +1,8 @@
-"""What did a dead worker leave? Compares the journal with the catalogue and makes them agree, once.
+"""What did a dead worker, or a person, leave? Compares the journal with the catalogue and makes them agree, once.
 
-A worker that was killed may have left a backend that still builds: it is waited for, then ended. Only then the
-catalogue is read: what is complete is adopted, what is broken and ours by name, definition and journal is removed.
+A worker that was killed may have left a backend that still builds: it is waited for, then ended - never that of a
+worker that lives. Only then the catalogue is read: what is complete is adopted, what is broken and ours by name,
+definition and journal is removed. What a person dropped or took over is theirs, and the journal lets go of it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ooda_dagster.actions.base import ActionType, Presence, Say
+from ooda_dagster.actions.looks import settle_looks
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.journal import IN_FLIGHT, LIVE, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.targets.base import Acting, Observing, RefusedError, Target, TargetError
 
 #: How long a backend that still works for a dead worker is waited for before it is ended.
 WAIT_FOR_BACKEND_S = 20.0
 _POLL_S = 0.25
+#: States that no process is to be found dead in.
+_UNFINISHED = IN_FLIGHT | {State.APPLIED}
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,17 @@ def mismatches(
 ) -> list[Mismatch]:
     """Where journal and catalogue disagree; empty where all is as written."""
     found = []
-    for action in ledger.actions.list(target.name):
+    for action in ledger.actions.list(target.name, states=LIVE | IN_FLIGHT | {State.REVERTED}):
         kind = types.get(action.action_type)
         if kind is None:
             continue
-        if action.state in LIVE and (presence := kind.presence(action, session)) != Presence.COMPLETE:
+        presence = kind.presence(action, session)
+        if action.state in IN_FLIGHT:
+            found.append(Mismatch(action, presence, "a worker announced it and did not come back"))
+        elif action.state in LIVE and presence != Presence.COMPLETE:
             found.append(Mismatch(action, presence, "it should be there"))
-        elif action.state in IN_FLIGHT:
-            found.append(
-                Mismatch(action, kind.presence(action, session), "a worker announced it and did not come back")
-            )
-        elif action.state in (State.FAILED, State.REVERTED):
-            presence = kind.presence(action, session)
-            if presence == Presence.BROKEN:
-                found.append(Mismatch(action, presence, "it should be gone"))
+        elif action.state == State.REVERTED and presence == Presence.BROKEN:
+            found.append(Mismatch(action, presence, "it should be gone"))
     return found
 
 
@@ -71,38 +73,93 @@ def recover(
 
     Raises TargetError where the target cannot be reached or another process acts on it.
     """
-    actions = ledger.actions
-    pending = actions.list(target.name, states=IN_FLIGHT)
-    done: list[str] = []
     with target.observing("recover") as looking:
-        broken = [
-            a
-            for a in actions.list(target.name, states=(State.FAILED, State.REVERTED))
-            if types[a.action_type].presence(a, looking) == Presence.BROKEN
-        ]
-    if not pending and not broken:
-        return done
-    with target.acting("recover") as session:
-        # The dead worker's backend holds the lock as long as it works: first it, then the lock.
-        for action in pending:
-            _end_backend(action, session, say)
-        if not session.try_lock():
-            raise RefusedError(f"another process acts on target {target.name} now; recovery waits for it")
-        for action in pending:
-            kind = types[action.action_type]
-            if action.state == State.APPLYING:
-                why = action.error or "its worker died"
-                done.append(settle(action, kind, session, ledger, settings, actor=actor, why=why, finish=True))
-            else:
-                done.append(_finish_undo(action, kind, session, ledger, settings, actor))
-        for action in broken:
-            kind = types[action.action_type]
-            if kind.presence(action, session) == Presence.BROKEN:
-                kind.remove_debris(action, session, settings)
-                done.append(f"{action.object_name}: removed what a failed build left")
+        done = let_go(target, ledger, looking, actor=actor, types=types)
+        broken = _broken(target, ledger, looking, types)
+    waiting = [v for v in ledger.verifications.open(target.name) if v.acted_until is None]
+    if ledger.actions.list(target.name, states=_UNFINISHED) or broken or waiting:
+        with target.acting("recover") as session:
+            # The dead worker's backend holds the lock as long as it works: first it, then the lock.
+            for action in ledger.actions.list(target.name, states=IN_FLIGHT):
+                _end_backend(action, session, ledger, say)
+            if not session.try_lock():
+                raise RefusedError(f"another process acts on target {target.name} now; recovery waits for it")
+            # Read again: until the lock was ours, its holder may have come to an end by itself.
+            for action in ledger.actions.list(target.name, states=_UNFINISHED):
+                done.append(_finish(action, types[action.action_type], session, ledger, settings, actor))
+            for action in _broken(target, ledger, session, types):
+                done.append(_remove_broken(action, types[action.action_type], session, ledger, settings, actor))
+            for verification in ledger.verifications.open(target.name):
+                if verification.acted_until is None:
+                    settle_looks(ledger, verification.change_set_id, settings.verifying, datetime.now(UTC))
     for line in done:
         say(line)
     return done
+
+
+def let_go(
+    target: Target,
+    ledger: Ledger,
+    looking: Observing,
+    *,
+    actor: str = "recovery",
+    types: dict[str, ActionType] = TYPES,
+) -> list[str]:
+    """Close in the journal what a person dropped, changed or replaced. Touches the ledger only.
+
+    Not where another database answers under the target's name: what is missing there was never in it.
+    """
+    known = (ledger.cycles.registered(target.name) or {}).get("identity") or {}
+    seen = looking.capabilities().identity
+    if any(known.get(key) not in (None, seen[key]) for key in ("system_identifier", "database_oid")):
+        return []
+    done = []
+    for action in ledger.actions.list(target.name, states=LIVE | {State.REVERT_FAILED}):
+        kind = types.get(action.action_type)
+        presence = kind.presence(action, looking) if kind else Presence.COMPLETE
+        if presence not in (Presence.ABSENT, Presence.FOREIGN):
+            continue
+        gone = presence == Presence.ABSENT
+        why = "somebody dropped it" if gone else "somebody changed or replaced it: it is theirs now, and left alone"
+        now = datetime.now(UTC)
+        ledger.actions.transition(
+            action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=now
+        )
+        ledger.actions.transition(action.action_id, State.REVERTED, actor=actor, reason=why, reverted_at=now)
+        done.append(f"{action.object_name}: {why}")
+    return done
+
+
+def _broken(target: Target, ledger: Ledger, session: Observing | Acting, types: dict[str, ActionType]) -> list[Action]:
+    """Actions whose object was finished or gone, and is invalid now: somebody's DROP CONCURRENTLY gave up."""
+    ended = ledger.actions.list(target.name, states=LIVE | {State.REVERTED})
+    kinds = [(action, types.get(action.action_type)) for action in ended]
+    return [action for action, kind in kinds if kind and kind.presence(action, session) == Presence.BROKEN]
+
+
+def _finish(action: Action, kind: ActionType, session: Acting, ledger: Ledger, settings: Settings, actor: str) -> str:
+    """Bring one action that no process works on any more to where its journal meant to go."""
+    if action.state == State.APPLYING:
+        why = action.error or "its worker died"
+        return settle(action, kind, session, ledger, settings, actor=actor, why=why, finish=True)
+    if action.state == State.APPLIED:
+        ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
+        _settle_looks(action, ledger, settings)
+        return f"{action.object_name}: its verification was begun"
+    return _finish_undo(action, kind, session, ledger, settings, actor)
+
+
+def _remove_broken(
+    action: Action, kind: ActionType, session: Acting, ledger: Ledger, settings: Settings, actor: str
+) -> str:
+    if action.state == State.REVERTED:
+        kind.remove_debris(action, session, settings)
+        return f"{action.object_name}: removed what was left broken"
+    why = "it was found invalid"
+    action = ledger.actions.transition(
+        action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=datetime.now(UTC)
+    )
+    return f"{_finish_undo(action, kind, session, ledger, settings, actor)}: {why}"
 
 
 def settle(
@@ -135,6 +192,7 @@ def settle(
             object_oid=adopted.object_oid,
         )
         ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
+        _settle_looks(action, ledger, settings)
         return f"{action.object_name}: adopted, the server had finished it"
     if presence in (Presence.BROKEN, Presence.COMPLETE):
         kind.remove_debris(action, session, settings)
@@ -162,21 +220,39 @@ def _finish_undo(
     return f"{action.object_name}: its undo was finished"
 
 
-def _end_backend(action: Action, session: Acting, say: Say) -> None:
-    """Wait for the backend that a dead worker used, then end it."""
+def _settle_looks(action: Action, ledger: Ledger, settings: Settings) -> None:
+    if action.change_set_id is not None:
+        settle_looks(ledger, action.change_set_id, settings.verifying, datetime.now(UTC))
+
+
+def _end_backend(action: Action, session: Acting, ledger: Ledger, say: Say) -> None:
+    """Wait for the backend that a dead worker used, then end it. Raises RefusedError where its worker may live."""
     pid, started = action.backend_pid, action.backend_start
     if pid is None or started is None:
         return
+    what = f"backend {pid} still works on {action.object_name}"
     deadline = time.monotonic() + WAIT_FOR_BACKEND_S
     told = cancelled = False
     while session.backend_alive(pid, started):
+        worker = _worker_of(action, ledger)
+        alive = worker.alive() if worker else None
+        if worker and alive and worker != Worker.current():
+            raise RefusedError(f"{what} for process {worker.pid} on {worker.host}, which lives: it is left to its work")
         if not told:
-            say(f"backend {pid} still works on {action.object_name}; waiting up to {WAIT_FOR_BACKEND_S:.0f} s")
+            say(f"{what}; waiting up to {WAIT_FOR_BACKEND_S:.0f} s")
             told = True
         if time.monotonic() > deadline:
+            if alive is not False:
+                whose = f"process {worker.pid} on {worker.host}" if worker else "an unknown process"
+                raise RefusedError(f"{what} for {whose}; if that is dead: SELECT pg_terminate_backend({pid})")
             if cancelled or not session.cancel(pid):
-                raise RefusedError(
-                    f"backend {pid} still works on {action.object_name} and cannot be ended by this role"
-                )
+                raise RefusedError(f"{what} and cannot be ended by this role")
             cancelled, deadline = True, time.monotonic() + WAIT_FOR_BACKEND_S
         time.sleep(_POLL_S)
+
+
+def _worker_of(action: Action, ledger: Ledger) -> Worker | None:
+    """The process that announced the deed that is under way."""
+    newest = ledger.actions.history(action.action_id)[-1]
+    worker = newest["detail"].get("worker")
+    return Worker(**worker) if worker else None

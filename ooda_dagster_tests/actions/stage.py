@@ -1,0 +1,261 @@
+"""A database with a small table, its loop in mode auto, and what goes wrong around a build."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.actions.executor import Executor, Outcome
+from ooda_dagster.actions.recovery import mismatches, recover
+from ooda_dagster.core.indexes import IndexSpec
+from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.loop.by_hand import approve_action, rollback
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.queries import trusted
+from ooda_dagster_tests.support import Database, make_orders, merged, wait_until
+
+ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
+ON_STATUS = IndexSpec.on("public", "orders", "status")
+
+
+_EMPTY = """
+do $$ declare object record; begin
+    for object in select c.oid::regclass::text as name, case relkind when 'v' then 'view' else 'table' end as kind
+        from pg_class c where relkind in ('r', 'p', 'v') and relnamespace = 'public'::regnamespace
+        and not exists (select from pg_depend where objid = c.oid and deptype in ('e', 'a'))
+    loop execute format('drop %s if exists %s cascade', object.kind, object.name); end loop;
+    drop foreign data wrapper if exists far cascade;
+end $$
+"""
+
+
+@dataclass
+class Stage:
+    """One target and what tests do with it."""
+
+    database: Database
+    loop: Loop
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.loop.ledger
+
+    def with_acting(self, **values: Any) -> Stage:
+        """The same with other settings of `acting`."""
+        settings = self.loop.settings
+        acting = settings.acting.model_copy(update=values)
+        return Stage(self.database, replace(self.loop, settings=settings.model_copy(update={"acting": acting})))
+
+    def approved(self, spec: IndexSpec = ON_CUSTOMER, *, name: str | None = None) -> Action:
+        """An action that a person proposed and approved."""
+        proposal = propose_index(spec, name=name)
+        action = self.ledger.actions.propose(self.loop.name, proposal, by="ann", now=self.loop.clock())
+        return approve_action(self.loop, action, by="ann")
+
+    def executor(self, **options: Any) -> Executor:
+        return Executor(self.loop.target, self.ledger, self.loop.settings, actor="ann", **options)
+
+    def apply(self, action: Action) -> Outcome:
+        (outcome,) = self.executor().apply([action])
+        return outcome
+
+    def built(self, spec: IndexSpec = ON_CUSTOMER, *, name: str | None = None) -> Action:
+        outcome = self.apply(self.approved(spec, name=name))
+        assert outcome.done, outcome.note
+        return outcome.action
+
+    def rollback(self, action: Action) -> Outcome:
+        return rollback(self.loop, self.now(action), by="ann")
+
+    def now(self, action: Action) -> Action:
+        return self.ledger.actions.get(action.action_id)
+
+    def moves(self, action: Action) -> list[str]:
+        """The states that an action went through."""
+        return [row["to_state"] for row in self.ledger.actions.history(action.action_id)]
+
+    def recover(self) -> list[str]:
+        return recover(self.loop.target, self.ledger, self.loop.settings)
+
+    def disagreements(self) -> list[str]:
+        with self.loop.target.observing("check") as session:
+            return [str(m) for m in mismatches(self.loop.target, self.ledger, session)]
+
+    def definitions(self) -> dict[str, str]:
+        """Every index of the database, with its comment."""
+        rows = self.database.execute(
+            "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) || ' ' || indisvalid || ' ' "
+            "|| coalesce(obj_description(indexrelid, 'pg_class'), '') from pg_index "
+            "where indrelid >= 16384"
+        )
+        return dict(rows)
+
+
+def make_stage(database: Database, ledger: Ledger, home: Path, *, rows: int = 3000) -> Stage:
+    """A target that the ledger did not know, on an emptied database."""
+    database.execute(_EMPTY)
+    make_orders(database, rows)
+    name = f"t{uuid.uuid4().hex[:8]}"
+    settings = Settings.model_validate(merged(PROFILES["short"], {"profile": "short", "mode": Mode.AUTO}))
+    loop = Loop(PostgresTarget(name, database.observe, database.act), ledger, settings, home=home)
+    loop.register()
+    return Stage(database, loop)
+
+
+@contextmanager
+def transaction(dsn: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody's transaction that stays open for the block; then it is rolled back."""
+    connection = psycopg.connect(dsn, application_name="somebody")
+    try:
+        for statement in statements:
+            connection.execute(trusted(statement))
+        yield connection
+    finally:
+        connection.close()
+
+
+def write_to_orders(database: Database) -> Any:
+    """An open write to the table: a build waits for it, with its index in the catalogue and invalid."""
+    return transaction(database.app, "update orders set note = note where id = 1")
+
+
+def read_elsewhere(database: Database) -> Any:
+    """An open snapshot on an unrelated table: a build waits for it, and its debris can be dropped meanwhile."""
+    database.execute("create table if not exists unrelated (a int)", dsn=database.app)
+    return transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
+
+
+def await_build(database: Database, *, index: bool = True) -> int:
+    """Until a build of ours waits for somebody; the pid of its backend."""
+
+    def waiting() -> int | None:
+        rows = database.execute(
+            "select pid from pg_stat_activity where datname = current_database() and state = 'active' "
+            "and wait_event_type = 'Lock' and query ilike 'create index concurrently%%'"
+        )
+        invalid = any(not valid for valid in database.indexes().values())
+        return rows[0][0] if rows and (invalid or not index) else None
+
+    return wait_until(waiting, what="a waiting build")
+
+
+@contextmanager
+def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Run `work` beside the block; its result, or its error, is in the list when the block has ended."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def writer(database: Database) -> Iterator[list[float]]:
+    """A writer on the table, from another connection; its stalls in seconds, one a write."""
+    stalls: list[float] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        with psycopg.connect(database.app, autocommit=True) as connection:
+            while not stop.wait(0.01):
+                began = time.monotonic()
+                connection.execute("update orders set note = note where id = 2")
+                stalls.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_until(lambda: stalls, what="a first write")
+    try:
+        yield stalls
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+# ------------------------------------------------------------------ workers that die
+
+
+def ledger_dsn(ledger: Ledger) -> str:
+    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def worker(stage: Stage, work: Callable[[Stage], Any]) -> int:
+    """A process of its own that works on the same target with connections of its own; its pid.
+
+    It is forked and ends without a goodbye, so that nothing of the tests' process is cleaned up by it.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            ledger = Ledger(ledger_dsn(stage.ledger))
+            work(Stage(stage.database, replace(stage.loop, ledger=ledger)))
+        except BaseException as error:
+            os.write(2, f"the worker ended with {error!r}\n".encode())
+            os._exit(1)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def die() -> None:
+    """As kill -9 does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for(pid: int) -> int:
+    """The status that a worker ended with: minus the signal, or its exit code."""
+
+    def ended() -> tuple[int] | None:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return (status,) if found else None
+
+    return os.waitstatus_to_exitcode(wait_until(ended, what="the worker's end")[0])
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def dying_at(point: str, stage: Stage, action: Action) -> int:
+    """A worker that applies or undoes an action and dies at a point of it; waits for its death."""
+
+    def work(own: Stage) -> None:
+        from ooda_dagster_tests.actions.dying import deadly
+
+        executor = own.executor(types={action.action_type: deadly(point, own.ledger)})
+        if point in ("reverting", "dropped"):
+            executor.undo(own.now(action), reason="by hand")
+        else:
+            for outcome in executor.apply([own.now(action)]):
+                os.write(2, f"the worker came to: {outcome.note}\n".encode())
+
+    pid = worker(stage, work)
+    status = wait_for(pid)
+    assert status == -signal.SIGKILL, f"the worker did not die at {point}: {status}"
+    return pid
