@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from ooda_dagster.actions.executor import Outcome
+from ooda_dagster.actions.looks import start_looks
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
 from ooda_dagster.core.journal import LIVE, State
@@ -25,7 +25,7 @@ def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionRes
     expire(loop)
     may = loop.settings.mode.acts and not dry_run and not decisions.replayed
     if may:
-        ready, held = _ready(loop)
+        ready, held = _ready(loop, decisions)
         results += [_executed(Outcome(a, why)) for a, why in held]
         for group in _groups(ready):
             results += [_executed(o) for o in _apply_set(loop, group)]
@@ -56,8 +56,12 @@ def expire(loop: Loop) -> None:
             loop.ledger.actions.transition(action.action_id, State.EXPIRED, actor=POLICY, reason=why)
 
 
-def _ready(loop: Loop) -> tuple[list[Action], list[tuple[Action, str]]]:
-    """Approved actions that may be applied now, and those that must wait with the reason."""
+def _ready(loop: Loop, decisions: Decisions) -> tuple[list[Action], list[tuple[Action, str]]]:
+    """Approved actions that may be applied now, and those that must wait with the reason.
+
+    A person's approval holds until it expires; that of policy only in the cycle that gives or repeats it.
+    """
+    repeated = {d.action_id for d in decisions.decisions if d.state == State.APPROVED}
     approved = loop.ledger.actions.list(loop.name, states=(State.APPROVED,))
     if (loop.ledger.cycles.registered(loop.name) or {}).get("paused_at"):
         return [], [(a, "paused: no new action; `ooda resume` lifts it") for a in approved]
@@ -68,7 +72,9 @@ def _ready(loop: Loop) -> tuple[list[Action], list[tuple[Action, str]]]:
         blocker = waits_for(action.touches, action.relation, opened)
         sets = {c.change_set_id for c in opened}
         room = loop.settings.acting.max_open_change_sets - len(sets)
-        if blocker is not None:
+        if action.decided_by == POLICY and action.action_id not in repeated:
+            held.append((action, "waits: policy approved it in an earlier cycle, and this one did not find it again"))
+        elif blocker is not None:
             held.append((action, f"waits: what it touches is being judged for action {blocker.action_id[:8]}"))
         elif len(_groups([*ready, action])) > room:
             held.append((action, "waits: enough is being judged; the rest is the control group"))
@@ -91,23 +97,10 @@ def _apply_set(loop: Loop, actions: list[Action]) -> list[Outcome]:
     outcomes = loop.executor(POLICY).apply([loop.ledger.actions.get(a.action_id) for a in actions])
     now = loop.clock()
     if any(o.action.state in LIVE for o in outcomes):
-        start_verifying(loop, change_set)
+        start_looks(loop.ledger, change_set, loop.settings.verifying, now)
     elif not any(o.action.state == State.APPLYING for o in outcomes):
         loop.ledger.verifications.update(change_set, acted_until=now, open=False, closed_at=now)
     return outcomes
-
-
-def start_verifying(loop: Loop, change_set: str) -> None:
-    """Set the clock of a change set's looks, from now."""
-    policy, now = loop.settings.verifying, loop.clock()
-    loop.ledger.verifications.update(
-        change_set,
-        acted_until=now,
-        next_look_at=now + timedelta(seconds=policy.look_every_s),
-        deadline_at=now + timedelta(seconds=policy.deadline_s),
-        open=True,
-        closed_at=None,
-    )
 
 
 def _reach(loop: Loop, actions: Sequence[Action]) -> tuple[list[str], list[str]]:

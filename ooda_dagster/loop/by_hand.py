@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.executor import Outcome
@@ -14,7 +14,8 @@ from ooda_dagster.advisor.shape import UnreadableStatementError
 from ooda_dagster.core.btree_size import index_bytes
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import LIVE, State
-from ooda_dagster.ledger import Action
+from ooda_dagster.core.settings import Settings
+from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
 from ooda_dagster.loop.verify import record_improvement
@@ -46,8 +47,12 @@ def propose(loop: Loop, statement: str, *, by: str, approve: bool = False, why: 
 
 def approve_action(loop: Loop, action: Action, *, by: str, why: str = "") -> Action:
     """Allow one action, bound to the hash of its statements and undo."""
-    now = loop.clock()
-    approved = loop.ledger.actions.transition(
+    return approve(loop.ledger, action, by=by, why=why, now=loop.clock(), settings=loop.settings)
+
+
+def approve(ledger: Ledger, action: Action, *, by: str, why: str = "", now: datetime, settings: Settings) -> Action:
+    """`approve_action` where nothing of the target but the ledger is at hand. Raises IllegalTransitionError."""
+    approved = ledger.actions.transition(
         action.action_id,
         State.APPROVED,
         actor=by,
@@ -56,10 +61,31 @@ def approve_action(loop: Loop, action: Action, *, by: str, why: str = "") -> Act
         decided_at=now,
         decided_by=by,
         rule="approved by a person",
-        expires_at=now + timedelta(hours=loop.settings.acting.approval_expires_h),
+        expires_at=now + timedelta(hours=settings.acting.approval_expires_h),
     )
-    loop.ledger.audit("approved", target=loop.name, actor=by, action_id=action.action_id, why=why)
+    detail = {"action_id": action.action_id, "statements_hash": action.statements_hash, "why": why}
+    ledger.audit("approved", target=action.target, actor=by, **detail)
     return approved
+
+
+def reject_action(ledger: Ledger, action: Action, *, by: str, why: str = "", now: datetime) -> Action:
+    """Refuse one action that waits for approval, or that was approved and is not applied yet.
+
+    Raises IllegalTransitionError where it is neither.
+    """
+    rejected = ledger.actions.transition(
+        action.action_id,
+        State.REJECTED,
+        actor=by,
+        reason=why,
+        approved_hash=None,
+        decided_at=now,
+        decided_by=by,
+        rule="rejected by a person",
+        closed_at=now,
+    )
+    ledger.audit("rejected", target=action.target, actor=by, action_id=action.action_id, why=why)
+    return rejected
 
 
 def rollback(loop: Loop, action: Action, *, by: str, why: str = "rolled back by hand") -> Outcome:
@@ -105,4 +131,4 @@ def _touched(loop: Loop, session: Observing, spec: IndexSpec) -> list[str]:
     return sorted(found)
 
 
-__all__ = ["IndexDdlError", "approve_action", "propose", "rollback"]
+__all__ = ["IndexDdlError", "approve", "approve_action", "propose", "reject_action", "rollback"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ooda_dagster.actions.create_index import propose_index, spec_from_json
-from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Decision, Decisions, Hypotheses, Hypothesis
 from ooda_dagster.core.policy import Ruling, Situation, rule
 from ooda_dagster.ledger import Action
@@ -38,6 +38,8 @@ def _decide(loop: Loop, hypothesis: Hypothesis, situation: Situation, analysis_i
     if denied is not None:  # the same word for the same thing is not written down every cycle
         return _decision(hypothesis, denied, ruling)
     action = _enter(loop, hypothesis, analysis_id)
+    if action.state == State.APPROVED and action.decided_by == POLICY:
+        action = _reconsider(loop, action, ruling)
     if action.state in (State.PROPOSED, State.PENDING_APPROVAL) and action.proposed_by == POLICY:
         action = _follow(loop, action, ruling)
     if action.state == State.APPROVED:
@@ -80,6 +82,16 @@ def _follow(loop: Loop, action: Action, ruling: Ruling) -> Action:
     return loop.ledger.actions.transition(action.action_id, ruling.state, actor=POLICY, reason=ruling.rule, **columns)
 
 
+def _reconsider(loop: Loop, action: Action, ruling: Ruling) -> Action:
+    """Policy's own approval, not used yet, ends where the rules or the mode say otherwise by now."""
+    if ruling.state not in (State.DENIED, State.PENDING_APPROVAL):
+        return action
+    why = f"no longer approved by policy: {ruling.rule}"
+    return loop.ledger.actions.transition(
+        action.action_id, State.EXPIRED, actor=POLICY, reason=why, rule=ruling.rule, remedy=ruling.remedy
+    )
+
+
 def _decision(hypothesis: Hypothesis, action: Action, ruling: Ruling) -> Decision:
     return Decision(
         hypothesis_id=hypothesis.hypothesis_id,
@@ -111,8 +123,8 @@ def _situation(loop: Loop) -> Situation:
         if a.state in (State.REVERTED, State.FAILED) and (a.reverted_at or a.closed_at)
     }
     own = sum(i.bytes for i in catalogue.indexes if i.ours)
-    live = [a for a in actions if a.state in LIVE]
-    planned = [a for a in actions if a.state == State.APPROVED]
+    # What policy approved earlier and finds again is counted with this cycle's.
+    planned = [a for a in actions if a.state == State.APPROVED and a.decided_by != POLICY]
     return Situation(
         now=now,
         warm_h=(now - first).total_seconds() / 3600 if first else 0.0,
@@ -120,7 +132,7 @@ def _situation(loop: Loop) -> Situation:
         open_changes=open_changes(loop),
         acted_today=sum(1 for a in actions if a.applying_at and now - a.applying_at < timedelta(days=1)),
         heap_bytes=catalogue.heap_bytes,
-        own_index_bytes=own + sum(int(a.predicted.get("bytes") or 0) for a in planned if a not in live),
+        own_index_bytes=own + sum(int(a.predicted.get("bytes") or 0) for a in planned),
         indexes_of={t.label: len(t.indexes) for t in catalogue.tables.values()},
         undone_at={identity: at for identity, at in undone.items() if at is not None},
         stuck={a.relation for a in actions if a.state == State.REVERT_FAILED},

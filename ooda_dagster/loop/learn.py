@@ -15,11 +15,14 @@ from ooda_dagster.loop.verify import record_improvement, verify
 #: The document's windows: 24 hours to 5 minutes ago, and the last 5 minutes.
 _BASELINE = timedelta(hours=24)
 _CURRENT = timedelta(minutes=5)
+#: What is said of an action that ended without a verdict.
+_UNJUDGED = {State.FAILED: "failed", State.REVERTED: "undone", State.REVERT_FAILED: "undo failed"}
 
 
 def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     """Report the verdicts that closed since the last cycle, and set the delay by them."""
-    if not results.replayed:
+    begun = loop.ledger.cycles.get(results.analysis_id)
+    if not results.replayed and not (begun and begun.dry_run):  # a verdict may undo what it is about
         verify(loop)
     ended = list(loop.ledger.actions.unlearned(loop.name))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
@@ -72,7 +75,7 @@ def verdict_row(action: Action) -> VerdictRow:
         hypothesis_type=action.action_type,
         description=action.description,
         state=action.state,
-        outcome=action.outcome or ("failed" if action.state == State.FAILED else "open"),
+        outcome=action.outcome or _UNJUDGED.get(action.state, "open"),
         outcome_class=action.outcome_class or ("Failed" if action.state == State.FAILED else "Neutral"),
         effect_pct=pct(action.ratio),
         ci_low_pct=pct(action.ratio_low),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ooda_dagster.actions.recovery import recover
+from ooda_dagster.actions.recovery import let_go, recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
@@ -31,6 +31,9 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         blind += _recovered(loop)
     with loop.target.observing("observe") as session:
         seen = session.capabilities()
+        if not loop.settings.mode.acts:
+            for line in let_go(loop.target, loop.ledger, session):
+                loop.say(line)
         _same_database(loop, seen)
         blind += seen.blind_spots
         if seen.statements_ok:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
-from ooda_dagster.core.journal import State
+from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
+from ooda_dagster.loop.changes import last_changes, since_changes
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.decide import POLICY
 from ooda_dagster.targets.base import TargetError
@@ -64,7 +65,9 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
 def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
     policy = loop.settings.verifying
     since = verification.acted_from - timedelta(hours=policy.baseline_h)
-    frame = loop.ledger.rollups.frame(loop.name, since, now)
+    # Before an earlier action changed it, a statement was another one: its baseline begins there.
+    changed = last_changes(loop.ledger, loop.name, until=verification.acted_from, bystanders=True)
+    frame = since_changes(loop.ledger.rollups.frame(loop.name, since, now), changed)
     kinds = loop.ledger.rollups.statements(loop.name).set_index("fingerprint")["kind"]
     treated = set(verification.treated)
     gaps = loop.ledger.rollups.gaps(loop.name, since, now)
@@ -74,16 +77,23 @@ def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
         if begin != verification.acted_from
     ]
     excluded = others + [(row.since, row.until) for row in gaps.itertuples() if row.kind not in ("eviction",)]
-    return judge(
+    work = set(kinds.index[kinds.isin(_WORK)]) - treated
+    control = _control(loop, verification, work) & set(frame["fingerprint"])
+    beside = not control
+    if beside:  # nothing else runs here: what reads the same tables and does not use the change is next best
+        control = set(verification.bystanders) - treated
+    result = judge(
         frame,
         acted_at=verification.acted_from,
         acted_until=verification.acted_until,
         treated=treated,
-        control=_control(loop, verification, set(kinds.index[kinds.isin(_WORK)]) - treated),
+        control=control,
         excluded=excluded,  # type: ignore[arg-type]
         now=now,
         policy=policy,
     )
+    result.evidence["control"] = "other statements on the same tables" if beside else "statements on other tables"
+    return result
 
 
 def _control(loop: Loop, verification: Verification, candidates: set[str]) -> set[str]:
@@ -123,16 +133,19 @@ def _conclude(
     usage = _usage(loop, actions)
     if worse:
         return _undo_worst(loop, verification, actions, result, usage, now)
-    ended = []
+    ended: list[Action] = []
     for action in actions:
         reason = _pointless(loop, action, result, usage.get(action.action_id, {}))
         if reason:
-            ended.append(_undo(loop, action, result, reason, now))
+            ended += _undo(loop, action, result, reason)
         else:
             helped = result.outcome in (Outcome.BETTER, Outcome.UNATTRIBUTED)
             state = State.KEPT if helped else State.INCONCLUSIVE
             ended.append(_end(loop, action, state, result, now))
-    _close(loop, verification, now)
+    if len(ended) == len(actions):
+        _close(loop, verification, now)
+    else:
+        _look_again(loop, verification)
     return ended
 
 
@@ -168,25 +181,35 @@ def _undo_worst(
         key=lambda a: (usage.get(a.action_id, {}).get("scans", 0), -float(a.predicted.get("write_ms_per_hour") or 0)),
     )
     assert result.ratio is not None
-    ended = [_undo(loop, worst, result, f"work per call rose by {result.ratio - 1:.0%}", now)]
-    if len(actions) == 1:
+    ended = _undo(loop, worst, result, f"work per call rose by {result.ratio - 1:.0%}")
+    if not ended:
+        _look_again(loop, verification)
+    elif len(actions) == 1:
         _close(loop, verification, now)
     else:
-        policy, later = loop.settings.verifying, loop.clock()
-        loop.ledger.verifications.update(
-            verification.change_set_id,
-            acted_until=later,
-            next_look_at=later + timedelta(seconds=policy.look_every_s),
-            deadline_at=later + timedelta(seconds=policy.deadline_s),
-        )
+        deadline = loop.clock() + timedelta(seconds=loop.settings.verifying.deadline_s)
+        _look_again(loop, verification, acted_until=loop.clock(), deadline_at=deadline)
     return ended
 
 
-def _undo(loop: Loop, action: Action, result: Verdict, reason: str, now: datetime) -> Action:
+def _undo(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Action]:
+    """The action as it was undone; nothing where it cannot be now: the next look tries again."""
     loop.ledger.actions.note(action.action_id, **_columns(loop, result))
+    if not loop.settings.mode.acts:
+        loop.say(f"not undone in mode {loop.settings.mode}: {action.description} ({reason}); `ooda actions rollback`")
+        return []
     outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason)
+    if outcome.action.state in LIVE:
+        loop.say(f"not undone now: {action.description}: {outcome.note}")
+        return []
     record_improvement(loop, outcome.action)
-    return outcome.action
+    return [outcome.action]
+
+
+def _look_again(loop: Loop, verification: Verification, **columns: Any) -> None:
+    """Leave a change set open, to be looked at one step later."""
+    later = loop.clock() + timedelta(seconds=loop.settings.verifying.look_every_s)
+    loop.ledger.verifications.update(verification.change_set_id, next_look_at=later, **columns)
 
 
 def _end(loop: Loop, action: Action, state: State, result: Verdict, now: datetime) -> Action:

@@ -12,6 +12,7 @@ from ooda_dagster.advisor.workload import Workload, from_totals
 from ooda_dagster.collect.deltas import COUNTED, unpack
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.rollups import COUNTERS
+from ooda_dagster.loop.changes import last_changes, since_changes
 
 #: Rollups are believed where they cover this share of the window.
 _ENOUGH = 0.5
@@ -71,6 +72,8 @@ def _from_counters(ledger: Ledger, name: str, counters: pd.DataFrame) -> pd.Data
     """The server's own totals since their reset, as `Rollups.totals` would give them."""
     ids = ledger.rollups.known_statements(name)
     frame = counters.assign(fingerprint=counters["query_id"].map(ids)).dropna(subset=["fingerprint"])
+    if frame.empty:  # no text is known yet, or may be seen by the role
+        return _empty()
     sums = frame.groupby("fingerprint", as_index=False)[COUNTED].sum()
     sums = sums.rename(columns={stored: ours for ours, stored in COUNTERS.items()})
     statements = ledger.rollups.statements(name, list(sums["fingerprint"]))
@@ -86,22 +89,11 @@ def _at_todays_price(totals: pd.DataFrame, ledger: Ledger, name: str, until: dat
     newest = ledger.rollups.newest(name, until, _TODAY_BUCKETS)
     if totals.empty or newest is None:
         return totals
-    changed = _changed(ledger, name)
-    recent = ledger.rollups.frame(name, newest, until)
-    recent = recent[recent["minute"] >= recent["fingerprint"].map(changed).fillna(pd.Timestamp(newest))]
+    changed = last_changes(ledger, name)
+    recent = since_changes(ledger.rollups.frame(name, newest, until), changed)
     sums = recent.groupby("fingerprint")[["n", "sum_ms"]].sum()
     sums = sums[sums["n"] >= _ENOUGH_CALLS]
     today = totals["fingerprint"].map(sums["sum_ms"] / sums["n"]) * totals["n"]
     unknown = today.isna() & totals["fingerprint"].isin([f for f, at in changed.items() if at >= newest])
     priced = totals.assign(sum_ms=today.where(today.notna(), totals["sum_ms"]))[~unknown]
     return priced.sort_values("sum_ms", ascending=False, ignore_index=True)
-
-
-def _changed(ledger: Ledger, name: str) -> dict[str, datetime]:
-    """When an action last changed what a statement costs: fingerprint → time."""
-    changed: dict[str, datetime] = {}
-    for action in ledger.actions.list(name):
-        at = action.reverted_at or action.applied_at
-        for touched in action.touches if at else ():
-            changed[touched] = max(at, changed.get(touched, at)) if at else changed[touched]
-    return changed

@@ -1,0 +1,36 @@
+"""When did an action last change what a statement costs?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+import pandas as pd
+
+from ooda_dagster.ledger import Ledger
+
+
+def last_changes(
+    ledger: Ledger, name: str, *, until: datetime | None = None, bystanders: bool = False
+) -> dict[str, datetime]:
+    """fingerprint → end of the newest build or undo that reached it, of those that ended by `until`.
+
+    bystanders: statements on the same tables count as reached too.
+    """
+    ends: dict[str, list[datetime]] = defaultdict(list)
+    for action in ledger.actions.list(name):
+        if action.change_set_id:
+            ends[action.change_set_id] += [at for at in (action.applied_at, action.reverted_at) if at]
+    changed: dict[str, datetime] = {}
+    for verification in ledger.verifications.of(name):
+        reached = {*verification.treated, *(verification.bystanders if bystanders else ())}
+        past = [at for at in ends[verification.change_set_id] if until is None or at <= until]
+        for fingerprint in reached if past else ():
+            changed[fingerprint] = max(*past, changed.get(fingerprint, past[0]))
+    return changed
+
+
+def since_changes(frame: pd.DataFrame, changed: dict[str, datetime]) -> pd.DataFrame:
+    """Buckets (columns minute, fingerprint) of each statement since it was changed last; all where it never was."""
+    starts = pd.to_datetime(frame["fingerprint"].map(changed), utc=True)
+    return frame[starts.isna() | (pd.to_datetime(frame["minute"], utc=True) >= starts)]

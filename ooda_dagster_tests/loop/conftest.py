@@ -1,0 +1,63 @@
+"""Databases and ledger of these tests: made once, with a fresh target for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ooda_dagster.embedded import Cluster
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.whatif import _clone_server
+from ooda_dagster_tests.actions.stage import Stage, make_stage
+from ooda_dagster_tests.loop.ground import make_loop, work
+from ooda_dagster_tests.support import Database, make_orders
+
+
+@pytest.fixture(scope="package")
+def books(ledger_server: Cluster) -> Iterator[Ledger]:
+    """One ledger for many targets, which know nothing of each other."""
+    ledger_server.create_database("ledger_loop", template="ledger_template")
+    ledger = Ledger(ledger_server.dsn("ledger_loop"))
+    yield ledger
+    ledger.close()
+    ledger_server.drop_database("ledger_loop")
+
+
+@pytest.fixture(scope="package")
+def small(target_server: Cluster) -> Iterator[Database]:
+    database = Database(target_server, "test_loop_small")
+    database.create()
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="package")
+def busy(target_server: Cluster, home: Path) -> Iterator[Database]:
+    """Orders that want an index, and the server that prices it, kept running."""
+    database = Database(target_server, "test_loop_busy")
+    database.create()
+    make_orders(database, 100_000)
+    with ExitStack() as stack:
+        stack.enter_context(_clone_server(home))
+        yield database
+    database.drop()
+
+
+@pytest.fixture
+def stage(small: Database, books: Ledger, home: Path) -> Stage:
+    """A small table, in mode auto; nothing was sampled."""
+    return make_stage(small, books, home)
+
+
+@pytest.fixture
+def shop(busy: Database, books: Ledger, home: Path) -> Iterator[Callable[..., Loop]]:
+    """Makes a loop of the busy database: `shop(Mode.AUTO, acting={...})`; what it built is dropped afterwards."""
+    work(busy)
+    yield lambda *options, **settings: make_loop(busy, books, home, *options, **settings)
+    for name in busy.indexes():
+        if name != "orders_pkey":
+            busy.execute(f'drop index "{name}"')
