@@ -102,6 +102,11 @@ def advise(
     readable, unread = shapes_of(workload.statements[: max(policy.max_statements, 1)], catalogue)
     names = {s.fingerprint for s in heavy}
     result.unjudged += [(s, why) for s, why in unread if s.fingerprint in names]
+    result.unjudged += [
+        (s, f"only the first {policy.max_statements} statements are looked at")
+        for s in workload.statements[policy.max_statements :]
+        if s.total_ms is None  # of a file; where times are known, the rest is light
+    ]
     result.shapes = {s.fingerprint: shape for s, shape in readable}
     judged = _with_candidates([(s, shape) for s, shape in readable if s.fingerprint in names], result, workload, policy)
     result.considered = len(heavy)
@@ -153,10 +158,23 @@ def _with_candidates(
             tables = "; ".join(f"{table}: {why}" for table, why in found.refused.items())
             result.unjudged.append((statement, tables))
         elif shape.unresolved and not shape.uses:
-            views = ", ".join(sorted(shape.unresolved))
-            result.unjudged.append((statement, f"it reads {views}, which is a view or not in the catalogue"))
+            result.unjudged.append((statement, _unseen(shape)))
     result.candidates = len(everything)
+    for one in judged:  # what another statement needs may serve this one too: (a, b) instead of (a) and (a, b)
+        one.candidates |= {spec for spec in everything if _may_serve(spec, one.shape)}
     return judged
+
+
+def _may_serve(spec: IndexSpec, shape: Shape) -> bool:
+    """Whether a statement compares, joins or orders by what the index begins with."""
+    return any(use.table.key == (spec.schema, spec.table) and spec.columns[0].name in use.columns for use in shape.uses)
+
+
+def _unseen(shape: Shape, before: str = "") -> str:
+    """What a statement reads that is no table of ours."""
+    if not shape.unresolved:
+        return ""
+    return f"{before}it reads {', '.join(sorted(shape.unresolved))}, which is a view or not in the catalogue"
 
 
 def _priced(
@@ -179,7 +197,7 @@ def _priced(
         try:
             costs.prepare(one)
         except (PricingError, UnreadableStatementError) as error:
-            result.unjudged.append((one.statement, str(error)))
+            result.unjudged.append((one.statement, f"{error}{_unseen(one.shape, '; ')}"))
             continue
         if one.statement.total_ms is None:  # a file that knows calls only: the planner's units stand in for ms
             one.weight = one.statement.calls * one.base / workload.hours

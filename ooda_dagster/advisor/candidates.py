@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ooda_dagster.advisor.shape import Order, Shape, Use
+from ooda_dagster.core.btree_size import PAGE_BYTES
 from ooda_dagster.core.catalogue import Index, Table
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 
@@ -56,8 +57,11 @@ def refusal(table: Table) -> str | None:
         return "it is a foreign table"
     if table.persistence == "t":
         return "it is temporary"
-    if table.pages < MIN_PAGES:
-        return f"it is small ({table.pages} pages): reading it whole is cheap"
+    pages = max(table.pages, table.bytes // PAGE_BYTES)
+    if pages < MIN_PAGES:
+        return f"it is small ({pages} pages): reading it whole is cheap"
+    if table.rows < 0:
+        return "it was never analysed, so nothing is known of its rows: ANALYZE it"
     return None
 
 
@@ -80,9 +84,8 @@ def _for_use(use: Use, width: int) -> Iterator[IndexSpec]:
     def plain(names: Sequence[str]) -> list[IndexColumn]:
         return [IndexColumn(n) for n in names]
 
-    order = [k for k in use.order if k.column not in use.equal and _usable(table, k.column)]
-    wanted = len(order) == len([k for k in use.order if k.column not in use.equal])
-    keys = _order_keys(order) if wanted else []
+    order = [k for k in use.order if k.column not in use.equal]
+    keys = _order_keys(order) if all(_usable(table, k.column) for k in order) else []
     heads = list(_heads(table, equal, width))
     for head in heads:
         if len(head) > 1:
@@ -99,6 +102,8 @@ def _for_use(use: Use, width: int) -> Iterator[IndexSpec]:
             if group and len(group) + len(head) <= width and len(group) == len([g for g in use.group if g not in head]):
                 yield spec(*plain(head), *plain(group))
     for join in joins:
+        if len(joins) > 1 < width:
+            yield spec(*plain([join, *(j for j in joins if j != join)][:width]))
         if width > 1:
             for name in (*equal[:2], *ranges[:1]):
                 yield spec(IndexColumn(join), IndexColumn(name))

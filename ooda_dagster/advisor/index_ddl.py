@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import pglast
 from pglast import ast
 from pglast.enums import SortByDir, SortByNulls
 from pglast.stream import RawStream
 
+from ooda_dagster.advisor.parsing import parse
+from ooda_dagster.advisor.shape import UnreadableStatementError
 from ooda_dagster.core.catalogue import Catalogue, Table
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
@@ -26,9 +27,9 @@ def read_create_index(text: str, catalogue: Catalogue) -> tuple[IndexSpec, str |
     statement fail), storage options and tablespaces.
     """
     try:
-        statements = pglast.parse_sql(text)
-    except pglast.Error as error:
-        raise IndexDdlError(f"no valid SQL: {error.args[0] if error.args else 'syntax error'}") from None
+        statements = parse(text)
+    except UnreadableStatementError as error:
+        raise IndexDdlError(f"no valid SQL: {error}") from None
     node = statements[0].stmt if len(statements) == 1 else None
     if not isinstance(node, ast.IndexStmt):
         raise IndexDdlError("only one CREATE INDEX statement is taken")

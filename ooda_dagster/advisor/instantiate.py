@@ -9,25 +9,35 @@ write needs the right to write. GENERIC_PLAN is the last resort, and labelled.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pglast
 from pglast import ast
 from pglast.stream import RawStream
 
+from ooda_dagster.advisor.parsing import parse
 from ooda_dagster.advisor.shape import Shape, UnreadableStatementError
 from ooda_dagster.advisor.values import literal
+from ooda_dagster.core.fingerprint import MAX_PARSED_BYTES
 
-#: Places in the distribution of rows at which equalities are bound.
-PLACES = (0.1, 0.5, 0.9)
+#: Places in the distribution of rows at which equalities are bound. The last is a rare value: an index that serves only
+#: the common ones leaves the slow calls slow.
+PLACES = (0.1, 0.5, 0.9, 0.99)
 #: Shares of a table that ranges are tried with; the one that yields as many rows as were measured is used.
 SHARES = (0.0005, 0.005, 0.05, 0.3)
 #: Where the number of rows tells nothing: a statement with LIMIT or an aggregate.
 DEFAULT_SHARE = 0.05
 
-#: `interval $1` is what pg_stat_statements makes of `interval '1 day'`, and is no SQL.
-_TYPED_LITERAL = re.compile(r"\b(interval|timestamptz|timestamp|date|time)\s+(\$\d+)", re.IGNORECASE)
+#: Words that can stand before a literal to give its type, beside names: `interval $1` is what pg_stat_statements makes
+#: of `interval '1 day'`, and is no SQL.
+_TYPE_WORDS = frozenset(
+    {"IDENT", "INTERVAL", "TIMESTAMP", "TIME", "NUMERIC", "DECIMAL_P", "BOOLEAN_P", "BIGINT", "SMALLINT", "INTEGER"}
+    | {"INT_P", "REAL", "VARCHAR", "JSON", "TEXT_P", "NAME_P"}
+)
+_ENDINGS = (("TIME", "ZONE"), ("DOUBLE_P", "PRECISION"))  # of types that are more than one word
+_UNITS = frozenset({"YEAR_P", "MONTH_P", "DAY_P", "HOUR_P", "MINUTE_P", "SECOND_P", "TO"})
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,41 @@ class Binding:
 
 def mended(text: str) -> str:
     """A normalised text as SQL again where normalising broke it."""
-    return _TYPED_LITERAL.sub(r"CAST(\2 AS \1)", text)
+    try:
+        tokens = pglast.parser.scan(text) if "$" in text and len(text) <= MAX_PARSED_BYTES else ()
+    except (pglast.Error, ValueError):
+        return text
+    parts, position = [], 0
+    for n, token in enumerate(tokens):
+        first = _type_before(tokens, n) if token.name == "PARAM" else n
+        if first == n:
+            continue
+        last = n
+        while tokens[first].name == "INTERVAL" and last + 1 < len(tokens) and tokens[last + 1].name in _UNITS:
+            last += 1
+        kind = text[tokens[first].start : tokens[n - 1].end + 1] + text[token.end + 1 : tokens[last].end + 1]
+        parts += [text[position : tokens[first].start], f"CAST({text[token.start : token.end + 1]} AS {kind})"]
+        position = tokens[last].end + 1
+    return "".join(parts) + text[position:]
+
+
+def _type_before(tokens: Sequence[Any], n: int) -> int:
+    """Where the type's name begins that stands before token `n`; `n` where none does."""
+    names = [token.name for token in tokens[max(0, n - 5) : n]]
+    if tuple(names[-2:]) in _ENDINGS:
+        # double precision · [timestamp | time] with | without time zone
+        return n - 2 if names[-1] == "PRECISION" else n - 4
+    if not names or names[-1] not in _TYPE_WORDS:
+        return n
+    first = n - 1
+    while names[-1] == "IDENT" and first >= 2 and tokens[first - 1].name == "ASCII_46":
+        first -= 2
+    return first
 
 
 def readable_part(shape: Shape) -> str | None:
     """The SELECT whose plan is worth pricing; None where a statement reads nothing (INSERT ... VALUES)."""
-    node = pglast.parse_sql(shape.text)[0].stmt
+    node = parse(shape.text)[0].stmt
     if isinstance(node, ast.SelectStmt):
         if node.lockingClause:
             node.lockingClause = None  # EXPLAIN ... FOR UPDATE needs the right to update

@@ -1,8 +1,9 @@
 """Which of the candidates together? Greedy growth under a budget, from both ends of the trade, then local mending.
 
-Two greedy runs (by net saving, by net saving per byte) start the search; each step may add one index or the whole set
-that a statement's best plan uses. Then indexes that no longer pay are dropped and single exchanges tried. What an index
-costs those who write is part of every sum.
+What is sought is the value of a set: time saved, less what its indexes cost those who write, less a price for every
+index (the floor below which none is worth its upkeep) and for its bytes (the whole budget costs as much as one index).
+Two greedy runs (by value, by value per byte) start the search; each step may add one index or the whole set that a
+statement's best plan uses. Then indexes that do not pay any more are dropped, and exchanges tried.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ooda_dagster.advisor.costs import Configuration, Costs, Judged
+from ooda_dagster.core.btree_size import PAGE_BYTES
 from ooda_dagster.core.indexes import IndexSpec
 
 _PEELS = 5  # plans looked at for each statement, each without the index that the one before leant on
-_CLOSE = 0.98  # of the best: among such moves the smaller one wins
+_TELLS = 1e-3  # of the floor: differences below it are the planner's rounding
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ class Search:
         moves = self._moves()
         starts = [self._grow(moves, per_byte) for per_byte in (False, True)]
         mended = [self._mend(start, moves) for start in starts]
-        best = max(mended, key=lambda c: (self.net(c), -sum(map(self._bytes, c))), default=frozenset())
+        best = max(mended, key=self.value)
         return Found(best, self.net(best))
+
+    def value(self, configuration: Configuration) -> float:
+        """ms per hour netted, less the price of every index and of the bytes."""
+        size = sum(map(self._bytes, configuration))
+        return self.net(configuration) - self._floor * (len(configuration) + size / max(self._budget, 1))
 
     def net(self, configuration: Configuration) -> float:
         """ms per hour saved by a configuration, less what it costs writers."""
@@ -93,48 +100,51 @@ class Search:
     def _grow(self, moves: Sequence[Configuration], per_byte: bool) -> Configuration:
         chosen: Configuration = frozenset()
         while not self._late():
-            gains: list[tuple[float, int, Configuration]] = []
-            have = self.net(chosen)
+            have = self.value(chosen)
             room = self._budget - sum(map(self._bytes, chosen))
+            best, best_gain = None, 0.0
             for move in moves:
                 extra = move - chosen
                 size = sum(map(self._bytes, extra))
                 if not extra or size > room:
                     continue
-                gain = self.net(chosen | extra) - have
-                if gain > self._floor:
-                    gains.append((gain / max(size, 8192) if per_byte else gain, size, extra))
-            if not gains:
+                gain = self.value(chosen | extra) - have
+                if per_byte:
+                    gain /= max(size, PAGE_BYTES)
+                if gain > best_gain:
+                    best, best_gain = extra, gain
+            if best is None:
                 break
-            best = max(g for g, _, _ in gains)
-            _, _, extra = min(((s, -g, e) for g, s, e in gains if g >= _CLOSE * best), key=lambda t: t[:2])
-            chosen |= extra
+            chosen |= best
         return chosen
 
     def _mend(self, chosen: Configuration, moves: Sequence[Configuration]) -> Configuration:
-        """Drop what does not pay any more, then try to exchange one index for another, until nothing helps."""
+        """Drop what does not pay any more, exchange one index for another, until nothing helps."""
         singles = [next(iter(m)) for m in moves if len(m) == 1]
         while not self._late():
-            here = self.net(chosen)
-            without = [(self.net(chosen - {i}), i) for i in sorted(chosen, key=lambda i: i.definition)]
-            cheap = [(net, i) for net, i in without if here - net <= self._floor]
-            if cheap:
-                chosen -= {max(cheap, key=lambda t: t[0])[1]}
-                continue
-            better = self._exchange(chosen, singles, here)
-            if better is None:
+            here = self.value(chosen)
+            fewer = [chosen - {i} for i in sorted(chosen, key=lambda i: i.definition)]
+            best = max(fewer, key=self.value, default=chosen)
+            if self.value(best) < here or best == chosen:
+                best = self._exchange(chosen, singles, here)
+            if best is None:
                 break
-            chosen = better
+            chosen = best
         return chosen
 
     def _exchange(self, chosen: Configuration, singles: Sequence[IndexSpec], here: float) -> Configuration | None:
+        """The best set that has another index of the same table in place of one, or of all that it makes needless."""
         room = self._budget - sum(map(self._bytes, chosen))
-        best, best_net = None, here + self._floor
-        for old in sorted(chosen, key=lambda i: i.definition):
-            for new in singles:
-                if new in chosen or new.table != old.table or self._bytes(new) > room + self._bytes(old):
+        best, best_value = None, here + _TELLS * self._floor
+        for new in singles:
+            same = frozenset(i for i in chosen if i.table == new.table and i.schema == new.schema)
+            if new in chosen or not same:
+                continue
+            olds = [frozenset({i}) for i in sorted(same, key=lambda i: i.definition)]
+            for old in olds if len(same) == 1 else [*olds, same]:
+                if self._bytes(new) > room + sum(map(self._bytes, old)):
                     continue
-                net = self.net((chosen - {old}) | {new})
-                if net > best_net:
-                    best, best_net = (chosen - {old}) | {new}, net
+                tried = (chosen - old) | {new}
+                if (value := self.value(tried)) > best_value:
+                    best, best_value = tried, value
         return best

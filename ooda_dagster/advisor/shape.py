@@ -35,6 +35,11 @@ class Use:
     group: tuple[str, ...] = ()
     limited: bool = False
 
+    @property
+    def columns(self) -> set[str]:
+        """All columns that an index could begin with."""
+        return self.equal | self.range | self.join | self.any_of | {k.column for k in self.order} | set(self.group)
+
 
 @dataclass(frozen=True)
 class Parameter:

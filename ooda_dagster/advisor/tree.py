@@ -47,7 +47,7 @@ class Scope:
 
 
 def bare(node: ast.Node | None) -> ast.Node | None:
-    """Without a cast or a collation around it."""
+    """Without a collation around it. A cast stays: an index on the column does not serve what is made of it."""
     while isinstance(node, ast.CollateClause):
         node = node.arg
     return node

@@ -62,7 +62,7 @@ def _of_column(parameter: Parameter, shape: Shape, place: float, share: float) -
         value = f"{found[:3]}%" if found else "abc%"
     else:
         value = _value(statistics, place)
-    if parameter.many and parameter.operator == "=":
+    if parameter.many:
         step = 1 / (_ARRAY_LENGTH + 1)
         several = [_value(statistics, (place + n * step) % 1) for n in range(_ARRAY_LENGTH)]
         values = [v if v is not None else _default(column.type) for v in several]

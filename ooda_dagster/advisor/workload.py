@@ -101,24 +101,39 @@ def from_file(path: Path) -> Workload:
             continue
         try:
             entry = json.loads(line)
-            sql, calls = entry["sql"], float(entry.get("calls", 1))
-            total = entry.get("total_ms")
-            total_ms = None if total is None else float(total)
+            sql, calls, rows = entry["sql"], _count(entry.get("calls", 1)), _count(entry.get("rows") or 0)
+            total_ms = None if entry.get("total_ms") is None else _count(entry["total_ms"])
+            sql.encode()  # half a surrogate pair is no text
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             want = '{"sql": "select ...", "calls": 10, "id": "q1"}'
-            raise WorkloadFileError(f"{path}:{number}: not of the form {want} ({type(error).__name__})") from None
-        if not isinstance(sql, str) or not sql.strip() or not calls >= 0:
-            raise WorkloadFileError(f"{path}:{number}: `sql` must be a statement and `calls` a number of at least 0")
+            raise WorkloadFileError(f"{path}:{number}: not of the form {want} ({_why(error)})") from None
+        if not sql.strip() or "\0" in sql:
+            raise WorkloadFileError(f"{path}:{number}: `sql` must be a statement")
         label = str(entry.get("id") or f"line {number}")
-        rows = float(entry.get("rows") or 0)
         found.append(WorkloadStatement(fingerprint(sql), sql, kind_of(sql), calls, total_ms, rows, label))
     if not found:
         raise WorkloadFileError(f"{path} holds no statement")
     return Workload(tuple(found), 1.0, f"file {path.name}")
 
 
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error.msg}"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return "`sql` is no text" if isinstance(error, (AttributeError, UnicodeError, TypeError)) else str(error)
+
+
+def _count(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{number} is not a number of at least 0")
+    return number
+
+
 def _lines(path: Path) -> Iterable[str]:
     try:
-        return path.read_text().splitlines()
+        # Not splitlines: a statement may hold one of Unicode's further line ends.
+        return path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WorkloadFileError(f"{path} cannot be read: {error}") from error

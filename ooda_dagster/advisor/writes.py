@@ -15,9 +15,10 @@ from ooda_dagster.advisor.workload import WorkloadStatement
 from ooda_dagster.core.catalogue import Table
 from ooda_dagster.core.indexes import IndexSpec
 
-#: ms for one btree entry where nothing was measured: descent, insertion and WAL on pages that are cached.
-#: benchmarks/overhead.py prints it for the machine that it runs on.
-DEFAULT_ENTRY_MS = 0.004
+#: ms for one btree entry where nothing was measured: descent, insertion, WAL, and its share of vacuum.
+DEFAULT_ENTRY_MS = 0.01
+#: What a row costs beside its index entries, in entries: finding it or its page, and the heap tuple.
+_ROW_ENTRIES = 2
 _ENTRY_MS_BOUNDS = (0.002, 0.2)
 
 
@@ -49,10 +50,10 @@ def write_ms_per_hour(spec: IndexSpec, table: Table, found: Sequence[Writing]) -
     own = [w for w in found if w.table.key == table.key]
     if not own:
         return 0.0
-    entry_ms = _entry_ms(table, own)
     keys = set(spec.column_names) | set(spec.include)
     indexed = {c for i in table.indexes if i.spec for c in (*i.spec.column_names, *i.spec.include)}
     hot = table.hot_updated / table.updated if table.updated else 0.5
+    entry_ms = _entry_ms(table, own, hot)
     entries = 0.0
     for writing in own:
         if writing.kind in ("insert", "merge"):
@@ -69,10 +70,15 @@ def write_ms_per_hour(spec: IndexSpec, table: Table, found: Sequence[Writing]) -
     return entries * entry_ms
 
 
-def _entry_ms(table: Table, own: Sequence[Writing]) -> float:
-    """ms per index entry, from what an inserted row costs now: it made an entry in each index, and a heap tuple."""
-    measured = [w.ms_per_row for w in own if w.kind == "insert" and w.ms_per_row is not None]
-    if not measured:
-        return DEFAULT_ENTRY_MS
-    low, high = _ENTRY_MS_BOUNDS
-    return min(high, max(low, min(measured) / (len(table.indexes) + 2)))
+def _entry_ms(table: Table, own: Sequence[Writing], hot: float) -> float:
+    """ms per index entry, from what a written row costs now: a heap tuple, and an entry in each index unless it is HOT.
+
+    Inserts tell it best; where there are none, updates do.
+    """
+    for kind, share in (("insert", 1.0), ("update", 1 - hot)):
+        entries = _ROW_ENTRIES + share * len(table.indexes)
+        measured = [w.ms_per_row / entries for w in own if w.kind == kind and w.ms_per_row is not None]
+        if measured:
+            low, high = _ENTRY_MS_BOUNDS
+            return min(high, max(low, min(measured)))
+    return DEFAULT_ENTRY_MS
