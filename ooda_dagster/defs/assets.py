@@ -56,15 +56,38 @@ def _out(message: Message) -> Iterator[dg.Output]:
     yield dg.Output(message, metadata=describe(message))
 
 
+def _phase(context: dg.AssetExecutionContext, loop: Loop, message: Message) -> Iterator[dg.Output]:
+    """The output of a phase, which ends the cycle where the run was asked for nothing behind it."""
+    yield from _out(message)
+    selected = context.run.asset_selection
+    later = CYCLE_KEYS[CYCLE_KEYS.index(context.asset_key) + 1 :]
+    begun = loop.ledger.cycles.of_run(root_run_id(context.run))
+    if begun is not None and selected and not selected & set(later):
+        why = f"the run was asked for no more than {context.asset_key.path[-1]}"
+        loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason=why)
+
+
 def _cycle(context: dg.AssetExecutionContext, loop: Loop) -> Cycle | None:
-    """The cycle of this run; None in a run that replays."""
-    return loop.ledger.cycles.of_run(root_run_id(context.run))
+    """The cycle of this run, which goes on with it if an earlier run left it; None in a run that replays.
+
+    Raises CycleRefusedError where another cycle runs meanwhile.
+    """
+    begun = loop.ledger.cycles.of_run(root_run_id(context.run))
+    if begun is None:
+        return None
+    return cycle.begin(loop, run_id=begun.run_id, due=begun.due_at, trigger=begun.trigger, dry_run=begun.dry_run)
+
+
+def _skip(context: dg.AssetExecutionContext, refusal: CycleRefusedError) -> None:
+    """End the run here, by name: the rest of it is skipped."""
+    context.log.warning("skipped: %s", refusal)
+    context.instance.add_run_tags(context.run.run_id, {"ooda/skipped": str(refusal)[:250]})
 
 
 @dg.asset(
     **_COMMON,
     group_name="ooda_observe",
-    deps=[dg.AssetKey(["target", "statements"]), dg.AssetKey(["target", "catalogue"])],
+    deps=[dg.AssetKey(["target", name]) for name in ("statements", "catalogue", "inference_requests")],
     description="What is slow, new or odd on the target, and what could not be seen?",
 )
 def observations(
@@ -73,21 +96,25 @@ def observations(
     loop = _loop(context, ooda)
     tags = context.run.tags
     due = datetime.fromisoformat(tags["ooda/due_at"]) if "ooda/due_at" in tags else loop.clock()
+    trigger, run_id = tags.get("ooda/trigger", "hand"), root_run_id(context.run)
     try:
-        begun = cycle.begin(
-            loop,
-            run_id=root_run_id(context.run),
-            due=due,
-            trigger=tags.get("ooda/trigger", "hand"),
-            dry_run=config.dry_run,
-        )
+        begun = cycle.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=config.dry_run)
     except CycleRefusedError as refusal:
-        context.log.warning("skipped: %s", refusal)
-        context.instance.add_run_tags(context.run_id, {"ooda/skipped": str(refusal)[:250]})
-        return
-    context.instance.add_run_tags(context.run_id, {"ooda/analysis_id": begun.analysis_id, "ooda/mode": begun.mode})
+        return _skip(context, refusal)
+    context.instance.add_run_tags(context.run.run_id, _tags(begun))
     known = loop.ledger.messages.load(Observation, begun.analysis_id)
-    yield from _out(known or observe.observe(loop, begun, lookback_hours=config.lookback_hours))
+    yield from _phase(context, loop, known or observe.observe(loop, begun, lookback_hours=config.lookback_hours))
+
+
+def _tags(begun: Cycle) -> dict[str, str]:
+    """What a run is found by, whoever started it."""
+    return {
+        "ooda/target": begun.target,
+        "ooda/analysis_id": begun.analysis_id,
+        "ooda/mode": str(begun.mode),
+        "ooda/trigger": begun.trigger,
+        "ooda/due_at": begun.due_at.isoformat(),
+    }
 
 
 @dg.asset(
@@ -101,7 +128,7 @@ def hypotheses(
 ) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
     known = loop.ledger.messages.load(Hypotheses, observations.analysis_id)
-    yield from _out(known or hypothesize.hypothesize(loop, observations))
+    yield from _phase(context, loop, known or hypothesize.hypothesize(loop, observations))
 
 
 @dg.asset(
@@ -115,7 +142,7 @@ def decisions(
 ) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
     known = loop.ledger.messages.load(Decisions, hypotheses.analysis_id)
-    yield from _out(known or decide.decide(loop, hypotheses))
+    yield from _phase(context, loop, known or decide.decide(loop, hypotheses))
 
 
 @dg.asset(
@@ -129,9 +156,12 @@ def action_results(
 ) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
     known = loop.ledger.messages.load(ActionResults, decisions.analysis_id)
-    begun = _cycle(context, loop)
+    try:
+        begun = _cycle(context, loop)
+    except CycleRefusedError as refusal:
+        return _skip(context, refusal)
     dry_run = begun is None or begun.dry_run
-    yield from _out(known or act.act(loop, decisions, dry_run=dry_run))
+    yield from _phase(context, loop, known or act.act(loop, decisions, dry_run=dry_run))
 
 
 @dg.asset(
@@ -145,9 +175,12 @@ def learning_deltas(
 ) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
     known = loop.ledger.messages.load(LearningDelta, action_results.analysis_id)
+    try:
+        begun = _cycle(context, loop)
+    except CycleRefusedError as refusal:
+        return _skip(context, refusal)
     delta = known or learn.learn(loop, action_results)
     yield from _out(delta)
-    begun = _cycle(context, loop)
     if begun is not None:
         loop.ledger.cycles.finish(
             begun.analysis_id, now=loop.clock(), next_due_at=delta.next_due_at, reason=delta.next_due_reason
@@ -167,7 +200,7 @@ def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) ->
     still_open = loop.ledger.actions.list(loop.name, states=learn.OPEN)
     yield from _out(
         Verdicts(
-            analysis_id=f"verify-{context.run_id}",
+            analysis_id=f"verify-{context.run.run_id}",
             target=loop.name,
             timestamp=loop.clock(),
             looked_at=looked,

@@ -35,7 +35,7 @@ def journal_matches_catalogue(
         description="; ".join(str(m) for m in found) + ". Remedy: ooda recover"
         if found
         else "journal and catalogue agree",
-        metadata={"mismatches": table(rows)},
+        metadata={"mismatches": table(rows), "count": len(rows)},
     )
 
 
@@ -46,36 +46,31 @@ def journal_matches_catalogue(
 )
 def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
     ledger, name = ooda.ledger, context.partition_key
+    stuck = ledger.actions.list(name, states=(State.REVERT_FAILED,))
     newest = ledger.cycles.latest(name, 1)
-    since = newest[0].started_at if newest else None
-    failed = [
-        a
-        for a in ledger.actions.list(name, states=(State.FAILED, State.REVERT_FAILED))
-        if a.state == State.REVERT_FAILED or (since and a.applying_at and a.applying_at >= since)
-    ]
+    failed = ledger.actions.list(name, states=(State.FAILED,), since=newest[0].started_at) if newest else []
+    failed = [*failed, *stuck]
     rows = [{"action": a.action_id, "state": a.state, "what": a.description, "error": a.error or ""} for a in failed]
     return dg.AssetCheckResult(
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(failed)} actions failed" if failed else "no action failed",
-        metadata={"failed": table(rows)},
+        description=f"failed, or not to be undone: {len(failed)}" if failed else "no action failed, no undo is stuck",
+        metadata={"failed": table(rows), "count": len(rows)},
     )
 
 
 @dg.asset_check(
     asset=_key("learning_deltas"),
     partitions_def=targets,
-    description="No action that is still live made its statements slower.",
+    description="No action was shown to make its statements slower since the last cycle.",
 )
 def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
     ledger, name = ooda.ledger, context.partition_key
     newest = ledger.cycles.latest(name, 2)
     since = newest[-1].started_at if newest else None
-    worse = [
-        a
-        for a in ledger.actions.list(name)
-        if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since
-    ]
+    ended = ledger.actions.list(name, since=since) if since else []
+    worse = [a for a in ended if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since]
+    live = sum(a.state != State.REVERTED for a in worse)
     rows = [
         {
             "action": a.action_id,
@@ -89,8 +84,10 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
     return dg.AssetCheckResult(
         passed=not worse,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(worse)} actions made things worse and were undone" if worse else "nothing got worse",
-        metadata={"regressions": table(rows)},
+        description=f"made things worse: {len(worse)}, of which still in place: {live}"
+        if worse
+        else "nothing got worse",
+        metadata={"regressions": table(rows), "count": len(rows)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,12 +23,14 @@ from ooda_dagster.defs.charts import bars, intervals
 
 _MOST_ROWS = 20
 _CHART_ROWS = 8
+#: A quoted or a bare literal, as a partial index or an expression may hold one; names in quotes are left alone.
+_LITERAL = re.compile(r"""("[^"]*")|'(?:[^']|'')*'|(?<![\w$.])\d+(?:\.\d+)?(?!\w)""")
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     """A Markdown table of the first rows, or a word where there is none."""
     if not rows:
-        return dg.MetadataValue.md("none")
+        return dg.MetadataValue.text("none")
     columns = list(rows[0])
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     for row in rows[:_MOST_ROWS]:
@@ -44,6 +47,12 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
+def _sql(text: str) -> str:
+    """A statement as code, without its literals."""
+    masked = _LITERAL.sub(lambda found: found[1] or "…", text).replace("`", "'")
+    return f"`{masked}`" if masked else ""
+
+
 def describe(message: Message) -> dict[str, Any]:
     """Metadata of any message."""
     common: dict[str, Any] = {"analysis_id": message.analysis_id}
@@ -56,33 +65,35 @@ def describe(message: Message) -> dict[str, Any]:
 
 
 def _observation(message: Observation) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "statements_seen": message.statements_seen,
-        "anomalies": message.anomaly_count,
-        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+    found: dict[str, Any] = {}
+    if message.statements:
+        found["top_statements"] = table(
+            [
+                {"ms per call": s.mean_ms, "calls": s.calls, "share %": 100 * s.share, "statement": _sql(s.text[:120])}
+                for s in message.statements[:10]
+            ]
+        )
+        chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in message.statements[:_CHART_ROWS]]
+        found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
+    found |= {
         "blind_spots": table([{"what": b.what, "why": b.why, "remedy": b.remedy} for b in message.blind_spots]),
+        "statements_seen": message.statements_seen,
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
-        "server": dg.MetadataValue.json(message.server),
-        "load": dg.MetadataValue.json(message.load),
-        "mode": str(message.mode),
+        "anomalies": message.anomaly_count,
     }
     if message.total_inferences is not None:
         found["requests"] = message.total_inferences
     for name in ("latency_p50_ms", "latency_p95_ms"):
         if (value := getattr(message, name)) is not None:
             found[name] = round(value, 3)
-    if message.statements:
-        found["top_statements"] = table(
-            [
-                {"ms per call": s.mean_ms, "calls": s.calls, "share %": 100 * s.share, "statement": s.text[:120]}
-                for s in message.statements[:10]
-            ]
-        )
-        chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in message.statements[:_CHART_ROWS]]
-        found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {gap}" for gap in message.gaps))
-    return found
+    return found | {
+        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+        "mode": str(message.mode),
+        "load": dg.MetadataValue.json(message.load),
+        "server": dg.MetadataValue.json(message.server),
+    }
 
 
 def _hypotheses(message: Hypotheses) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def _hypotheses(message: Hypotheses) -> dict[str, Any]:
             [
                 {
                     "priority": h.priority,
-                    "what": "; ".join(h.statements),
+                    "what": _sql("; ".join(h.statements)),
                     "why": h.description,
                     "gain %": h.gain_pct,
                     "MB": h.bytes / (1 << 20),
@@ -106,7 +117,7 @@ def _hypotheses(message: Hypotheses) -> dict[str, Any]:
             ]
         ),
         "not_judged": table(
-            [{"s": u.total_ms / 1000, "statement": u.text[:120], "reason": u.reason} for u in message.unjudged]
+            [{"s": u.total_ms / 1000, "statement": _sql(u.text[:120]), "reason": u.reason} for u in message.unjudged]
         ),
     }
     if message.reason:
@@ -133,8 +144,8 @@ def _results(message: ActionResults) -> dict[str, Any]:
         {
             "action": r.action_id[:8],
             "state": str(r.state),
-            "sql": "; ".join(r.executed_actions) or r.description,
-            "undo": "; ".join(r.undo),
+            "sql": _sql("; ".join(r.executed_actions)) or r.description,
+            "undo": _sql("; ".join(r.undo)),
             "s": r.execution_time_ms / 1000,
             "lock_wait_ms": r.lock_wait_ms,
             "note": r.error_message or r.note,

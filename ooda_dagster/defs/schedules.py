@@ -1,22 +1,26 @@
 """When does a cycle start? When the delay that learning set is over; a look, when it is due.
 
 A schedule launches one job, so looks have a schedule of their own. A run key does not keep a schedule from launching
-again at its next tick: the run itself is looked for by its tag.
+again at its next tick: the run itself is looked for by its tag. A run that ended without moving its due time is not
+started again each minute: the time is moved for it.
 """
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster import RunsFilter
 
+from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.core.cadence import Delay, due_at
 from ooda_dagster.core.messages import iso
+from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.jobs import ooda_cycle, ooda_verify
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import schedule_status
 from ooda_dagster.ledger.cycles import Due
+from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.ooda import Ooda
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -35,14 +39,30 @@ def ooda_adaptive_delay(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     now = context.scheduled_execution_time
     ensure(context.instance, ooda.config.targets)
-    for name, target in ooda.config.targets.items():
-        ooda.ledger.cycles.register(name, kind=target.kind, mode=target.settings.mode, now=now)
+    words = _register_new(ooda, now)
     queue = ooda.ledger.cycles.queue(list(ooda.config.targets))
     requests = [r for due in queue if due.deliver_at <= now and (r := _request(context, ooda, due, now))]
     if requests:
         return requests
-    waiting = [f"{due.target} at {iso(due.deliver_at)} ({due.reason})" for due in queue[:5]]
-    return dg.SkipReason("next: " + "; ".join(waiting) if waiting else "no target")
+    waiting = [f"{due.target} at {iso(due.deliver_at)} ({due.reason})" for due in queue if due.deliver_at > now]
+    words += ["next: " + "; ".join(waiting[:5])] if waiting else []
+    running = [due.target for due in queue if due.deliver_at <= now]
+    words += ["running or just ended: " + ", ".join(running)] if running else []
+    return dg.SkipReason(". ".join(words) or "no target")
+
+
+def _register_new(ooda: Ooda, now: datetime) -> list[str]:
+    """Make targets known that the ledger never saw, and due at once; says which of them cannot be opened."""
+    known = {row["name"] for row in ooda.ledger.cycles.targets()}
+    unusable = []
+    for name in sorted(set(ooda.config.targets) - known):
+        try:
+            ooda.loop(name)
+        except ConnectionReferenceError as error:
+            unusable.append(f"{name}: {error}")
+        else:
+            ooda.ledger.cycles.request(name, now, "new target")
+    return unusable
 
 
 def _request(context: dg.ScheduleEvaluationContext, ooda: Ooda, due: Due, now: datetime) -> dg.RunRequest | None:
@@ -50,25 +70,36 @@ def _request(context: dg.ScheduleEvaluationContext, ooda: Ooda, due: Due, now: d
     key = f"{due.target}@{due.deliver_at.isoformat()}"
     records = context.instance.get_run_records(RunsFilter(tags={"ooda/due_key": key}), limit=1)
     began = ooda.ledger.cycles.ran(due.target, due.deliver_at)
-    if records or began:
-        status = records[0].dagster_run.status if records else None
-        if status in _ENDED or (status is None and began and began.state != "running"):
-            word = status.value if status else began.state if began else "ended"
-            delay = Delay(_RE_ARM_MINUTES, f"cycle ended as {word}")
-            ooda.ledger.cycles.request(due.target, due_at(now, delay), delay.reason)
-        return None
+    if not records and not began:
+        return _run_request(ooda, due, key)
+    run = records[0].dagster_run if records else None
+    if run is None or run.status in _ENDED:
+        _re_arm(ooda, due, run, now)
+    return None
+
+
+def _re_arm(ooda: Ooda, due: Due, run: dg.DagsterRun | None, now: datetime) -> None:
+    """Move a due time whose run ended without doing so, and end the cycle that it left open."""
+    began = ooda.ledger.cycles.ran(due.target, due.deliver_at)
+    how = run.tags.get("ooda/skipped") or run.status.value if run else f"{began.state if began else 'begun'} elsewhere"
+    delay = Delay(_RE_ARM_MINUTES, f"cycle ended as {how}")
+    at = due_at(now, delay)
+    if run and began and began.run_id == root_run_id(run) and began.state == "running":
+        ooda.ledger.cycles.finish(began.analysis_id, now=now, next_due_at=at, reason=delay.reason, error=delay.reason)
+    else:
+        ooda.ledger.cycles.request(due.target, at, delay.reason)
+
+
+def _run_request(ooda: Ooda, due: Due, key: str) -> dg.RunRequest:
     mode = ooda.config.targets[due.target].settings.mode
-    return dg.RunRequest(
-        run_key=key,
-        partition_key=due.target,
-        tags={
-            "ooda/due_key": key,
-            "ooda/due_at": due.deliver_at.isoformat(),
-            "ooda/target": due.target,
-            "ooda/trigger": "schedule",
-            "ooda/mode": mode,
-        },
-    )
+    tags = {
+        "ooda/due_key": key,
+        "ooda/due_at": due.deliver_at.isoformat(),
+        "ooda/target": due.target,
+        "ooda/trigger": "schedule",
+        "ooda/mode": str(mode),
+    }
+    return dg.RunRequest(run_key=key, partition_key=due.target, tags=tags)
 
 
 @dg.schedule(
@@ -82,15 +113,30 @@ def ooda_due_looks(
     context: dg.ScheduleEvaluationContext, ooda: dg.ResourceParam[Ooda]
 ) -> list[dg.RunRequest] | dg.SkipReason:
     now = context.scheduled_execution_time
+    ensure(context.instance, ooda.config.targets)
     opened = [v for v in ooda.ledger.verifications.open() if v.target in ooda.config.targets and v.next_look_at]
     due = {v.target: v for v in reversed(opened) if v.next_look_at and v.next_look_at <= now}
-    requests = []
-    for name, verification in due.items():
-        key = f"{verification.change_set_id}#{verification.looks + 1}"
-        if context.instance.get_runs_count(RunsFilter(tags={"ooda/look_key": key})):
-            continue
-        tags = {"ooda/look_key": key, "ooda/target": name, "ooda/trigger": "schedule"}
-        requests.append(dg.RunRequest(run_key=key, partition_key=name, tags=tags))
+    cycles = {d.target for d in ooda.ledger.cycles.queue(list(due)) if d.deliver_at <= now}
+    requests = [r for name, v in due.items() if name not in cycles and (r := _look(context, ooda, v, now))]
     if requests:
         return requests
-    return dg.SkipReason(f"{len(opened)} verdicts open, none due" if opened else "no verdict is open")
+    if left := sorted(cycles & set(due)):
+        return dg.SkipReason(f"left to the cycle that is due, which looks itself: {', '.join(left)}")
+    return dg.SkipReason(f"{len(opened)} verdicts open, none to look at now" if opened else "no verdict is open")
+
+
+def _look(
+    context: dg.ScheduleEvaluationContext, ooda: Ooda, verification: Verification, now: datetime
+) -> dg.RunRequest | None:
+    """A run for a due look, unless it has one. After one that failed, the next look is a step later."""
+    assert verification.next_look_at is not None
+    target = verification.target
+    key = f"{verification.change_set_id}@{verification.next_look_at.isoformat()}"
+    records = context.instance.get_run_records(RunsFilter(tags={"ooda/look_key": key}), limit=1)
+    if not records:
+        tags = {"ooda/look_key": key, "ooda/target": target, "ooda/trigger": "schedule"}
+        return dg.RunRequest(run_key=key, partition_key=target, tags=tags)
+    if records[0].dagster_run.status in _ENDED:
+        step = timedelta(seconds=ooda.config.targets[target].settings.verifying.look_every_s)
+        ooda.ledger.verifications.update(verification.change_set_id, next_look_at=now + step)
+    return None

@@ -30,7 +30,7 @@ def ooda_sample_statements(context: dg.SensorEvaluationContext, ooda: dg.Resourc
     budget_s = max((t.settings.sampling.tick_budget_s for t in ooda.config.targets.values()), default=20.0)
     deadline = time.monotonic() + budget_s
     for name in names[start:] + names[:start]:
-        if time.monotonic() > deadline:
+        if words and time.monotonic() > deadline:
             words.append(f"the tick's {budget_s:g} s are used up; {name} is next")
             break
         words.append(_sample(ooda, name))

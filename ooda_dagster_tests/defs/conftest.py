@@ -1,0 +1,52 @@
+"""Grounds of the Dagster tests: one that ran a cycle and is only looked at, and fresh ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ooda_dagster.core.settings import Mode
+from ooda_dagster.defs.runner import CycleRun
+from ooda_dagster.embedded import Cluster
+from ooda_dagster_tests.defs.ground import Ground, busy_shop
+
+
+@dataclass
+class Acted:
+    """A ground in mode auto after its first cycle. To be looked at only."""
+
+    ground: Ground
+    ran: CycleRun
+
+    @property
+    def events(self) -> list[dg.EventLogEntry]:
+        return list(self.ground.instance.all_logs(self.ran.run_id))
+
+    def materialization(self, asset: str) -> dg.AssetMaterialization:
+        found = [
+            e.asset_materialization
+            for e in self.events
+            if e.asset_materialization and e.asset_materialization.asset_key.path[-1] == asset
+        ]
+        assert len(found) == 1, f"{asset}: {len(found)} materialisations"
+        assert found[0] is not None
+        return found[0]
+
+
+@pytest.fixture(scope="session")
+def acted(target_server: Cluster, ledger_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acted]:
+    """A shop whose missing index the loop built."""
+    with busy_shop(target_server, ledger_server, tmp_path_factory.mktemp("acted"), Mode.AUTO) as made:
+        yield Acted(made, made.cycle())
+
+
+@pytest.fixture
+def shop(target_server: Cluster, ledger_server: Cluster, tmp_path: Path) -> Iterator[Callable[[Mode], Ground]]:
+    """Makes a busy shop that no cycle ran for: `shop(Mode.AUTO)`."""
+    with ExitStack() as stack:
+        yield lambda mode: stack.enter_context(busy_shop(target_server, ledger_server, tmp_path, mode))

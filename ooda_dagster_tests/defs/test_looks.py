@@ -1,0 +1,87 @@
+"""Does a look at an open verdict start when it is due, once, and again if it failed?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ooda_dagster.defs.schedules import ooda_due_looks
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.defs.ground import NAME, unreachable
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+class Looks:
+    """The schedule of looks, with a change set whose look is due at noon."""
+
+    def __init__(self, ooda: Ooda, instance: dg.DagsterInstance) -> None:
+        self.ooda, self.instance = ooda, instance
+        ooda.loop(NAME)
+        ooda.ledger.cycles.request(NAME, NOON + timedelta(hours=1), "later")
+        begun = NOON - timedelta(minutes=5)
+        self.change_set = ooda.ledger.verifications.begin(NAME, [], treated=["f"], bystanders=[], now=begun)
+        ooda.ledger.verifications.update(self.change_set, acted_until=begun, next_look_at=NOON)
+
+    def tick(self, at: datetime = NOON) -> list[dg.RunRequest] | str:
+        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
+        found = ooda_due_looks(context, ooda=self.ooda)
+        if isinstance(found, dg.SkipReason):
+            return found.skip_message or ""
+        assert isinstance(found, list)
+        return found
+
+    def run(self, status: dg.DagsterRunStatus) -> None:
+        """Let the daemon make a run of the due request."""
+        requests = self.tick()
+        assert not isinstance(requests, str), requests
+        (request,) = requests
+        self.instance.add_run(dg.DagsterRun("ooda_verify", run_id=str(uuid.uuid4()), status=status, tags=request.tags))
+
+
+@pytest.fixture
+def looks(ledger: Ledger, tmp_path: Path) -> Iterator[Looks]:
+    ooda = Ooda(unreachable(ledger))
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
+        yield Looks(ooda, instance)
+    ooda.ledger.close()
+
+
+def test_a_due_look_gets_one_request(looks: Looks) -> None:
+    requests = looks.tick()
+    assert not isinstance(requests, str)
+    assert [(r.partition_key, r.tags["ooda/target"]) for r in requests] == [(NAME, NAME)]
+
+
+def test_a_look_is_not_started_before_its_time(looks: Looks) -> None:
+    assert looks.tick(NOON - timedelta(minutes=1)) == "1 verdicts open, none to look at now"
+
+
+def test_a_look_that_runs_is_not_doubled(looks: Looks) -> None:
+    looks.run(dg.DagsterRunStatus.STARTED)
+    assert isinstance(looks.tick(NOON + timedelta(minutes=1)), str)
+
+
+def test_a_look_that_failed_is_tried_again_a_step_later(looks: Looks) -> None:
+    looks.run(dg.DagsterRunStatus.FAILURE)
+    later = NOON + timedelta(minutes=1)
+    assert isinstance(looks.tick(later), str)
+    step = timedelta(seconds=looks.ooda.config.targets[NAME].settings.verifying.look_every_s)
+    assert looks.ooda.ledger.verifications.get(looks.change_set).next_look_at == later + step
+    assert len(looks.tick(later + step)) == 1
+
+
+def test_a_look_is_left_to_a_cycle_that_is_due_too(looks: Looks) -> None:
+    looks.ooda.ledger.cycles.request(NAME, NOON, "now")
+    assert looks.tick() == f"left to the cycle that is due, which looks itself: {NAME}"
+
+
+def test_without_open_verdicts_no_run_starts(looks: Looks) -> None:
+    looks.ooda.ledger.verifications.update(looks.change_set, open=False, closed_at=NOON)
+    assert looks.tick() == "no verdict is open"

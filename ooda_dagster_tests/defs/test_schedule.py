@@ -1,0 +1,194 @@
+"""Does a cycle start once, in the minute in which it is due, and never twice for one due time?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from ooda_dagster.config import Config, Reference, TargetConfig
+from ooda_dagster.core.messages import iso
+from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.partitions import targets
+from ooda_dagster.defs.schedules import ooda_adaptive_delay
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.defs.ground import NAME, unreachable
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+Run = dg.DagsterRunStatus
+
+
+class Clock:
+    """The schedule with its ledger, evaluated at a time of our choice."""
+
+    def __init__(self, ooda: Ooda, instance: dg.DagsterInstance) -> None:
+        self.ooda, self.instance = ooda, instance
+
+    def tick(self, at: datetime = NOON) -> list[dg.RunRequest] | str:
+        """Requests of the tick, or why there are none."""
+        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
+        found = ooda_adaptive_delay(context, ooda=self.ooda)
+        if isinstance(found, dg.SkipReason):
+            return found.skip_message or ""
+        assert isinstance(found, list)
+        return found
+
+    def due(self, at: datetime) -> None:
+        self.ooda.loop(NAME)
+        self.ooda.ledger.cycles.request(NAME, at, "a test wants it")
+
+    def run(self, request: dg.RunRequest, status: Run, **tags: str) -> str:
+        """The run that the daemon would make of a request, in a state; its id."""
+        run = dg.DagsterRun("ooda_cycle", run_id=str(uuid.uuid4()), status=status, tags={**request.tags, **tags})
+        self.instance.add_run(run)
+        return run.run_id
+
+    @property
+    def timer(self) -> tuple[datetime, str]:
+        (due,) = self.ooda.ledger.cycles.queue([NAME])
+        return due.deliver_at, due.reason
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    home = str(tmp_path_factory.mktemp("schedule"))
+    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as made:
+        yield made
+
+
+@pytest.fixture
+def clock(ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Clock]:
+    instance.wipe()
+    ooda = Ooda(unreachable(ledger))
+    yield Clock(ooda, instance)
+    ooda.ledger.close()
+
+
+def one(requests: list[dg.RunRequest] | str) -> dg.RunRequest:
+    assert not isinstance(requests, str), requests
+    (request,) = requests
+    return request
+
+
+def test_a_due_target_gets_one_request_that_says_why(clock: Clock) -> None:
+    clock.due(NOON)
+    request = one(clock.tick())
+    assert request.partition_key == NAME
+    assert request.tags["ooda/due_at"] == NOON.isoformat()
+    assert (request.tags["ooda/target"], request.tags["ooda/trigger"], request.tags["ooda/mode"]) == (
+        NAME,
+        "schedule",
+        "propose",
+    )
+
+
+def test_a_target_is_not_started_before_its_minute(clock: Clock) -> None:
+    clock.due(NOON)
+    skipped = clock.tick(NOON - timedelta(minutes=1))
+    assert skipped == f"next: {NAME} at {iso(NOON)} (a test wants it)"
+
+
+def test_after_a_long_outage_one_request_is_made_and_no_storm(clock: Clock) -> None:
+    clock.due(NOON - timedelta(days=3))
+    request = one(clock.tick())
+    clock.run(request, Run.STARTED)
+    assert isinstance(clock.tick(NOON + timedelta(minutes=1)), str)
+
+
+@pytest.mark.parametrize("status", [Run.NOT_STARTED, Run.STARTING, Run.STARTED, Run.CANCELING])
+def test_a_run_that_waits_or_works_is_not_doubled(clock: Clock, status: Run) -> None:
+    clock.due(NOON)
+    clock.run(one(clock.tick()), status)
+    assert clock.tick(NOON + timedelta(minutes=1)) == f"running or just ended: {NAME}"
+    assert clock.timer == (NOON, "a test wants it")
+
+
+@pytest.mark.parametrize("status", [Run.SUCCESS, Run.FAILURE, Run.CANCELED])
+def test_a_run_that_ended_without_moving_its_due_time_is_re_armed(clock: Clock, status: Run) -> None:
+    clock.due(NOON)
+    clock.run(one(clock.tick()), status)
+    later = NOON + timedelta(minutes=5)
+    assert isinstance(clock.tick(later), str)
+    assert clock.timer == (later + timedelta(minutes=60), f"cycle ended as {status.value}")
+    assert one(clock.tick(later + timedelta(minutes=60))).tags["ooda/due_at"] == clock.timer[0].isoformat()
+
+
+def test_a_skipped_run_is_re_armed_with_what_stood_in_its_way(clock: Clock) -> None:
+    clock.due(NOON)
+    clock.run(one(clock.tick()), Run.SUCCESS, **{"ooda/skipped": "a cycle of shop runs since noon"})
+    clock.tick(NOON + timedelta(minutes=1))
+    assert clock.timer[1] == "cycle ended as a cycle of shop runs since noon"
+
+
+def test_the_cycle_of_a_run_that_died_is_ended_with_it(clock: Clock) -> None:
+    clock.due(NOON)
+    run_id = clock.run(one(clock.tick()), Run.FAILURE)
+    clock.ooda.ledger.cycles.begin(NAME, due_at=NOON, run_id=run_id, trigger="schedule", mode="propose", now=NOON)
+    clock.tick(NOON + timedelta(minutes=1))
+    (cycle,) = clock.ooda.ledger.cycles.latest(NAME)
+    assert (cycle.state, cycle.error) == ("failed", "cycle ended as FAILURE")
+
+
+def test_a_due_time_that_another_dagster_took_is_re_armed(clock: Clock) -> None:
+    clock.due(NOON)
+    clock.ooda.ledger.cycles.begin(NAME, due_at=NOON, run_id="theirs", trigger="schedule", mode="propose", now=NOON)
+    assert isinstance(clock.tick(), str)
+    assert clock.timer == (NOON + timedelta(minutes=60), "cycle ended as running elsewhere")
+    (cycle,) = clock.ooda.ledger.cycles.latest(NAME)
+    assert cycle.state == "running"
+
+
+def test_a_new_target_is_due_at_once_and_gets_its_partition(clock: Clock) -> None:
+    assert one(clock.tick()).partition_key == NAME
+    assert clock.instance.get_dynamic_partitions("ooda_targets") == [NAME]
+
+
+def test_a_new_target_and_its_mode_are_audited(clock: Clock) -> None:
+    clock.tick()
+    with clock.ooda.ledger.engine.connect() as connection:
+        rows = connection.exec_driver_sql("select event, target, detail->>'after' from ooda.audit_event").all()
+    assert [tuple(row) for row in rows] == [("mode", NAME, "propose")]
+
+
+def test_a_partition_that_was_deleted_comes_back_and_fails_no_tick(clock: Clock) -> None:
+    clock.due(NOON)
+    clock.tick(NOON - timedelta(minutes=1))
+    clock.instance.delete_dynamic_partition("ooda_targets", NAME)
+    request = one(clock.tick())
+    with dg.partition_loading_context(dynamic_partitions_store=clock.instance):
+        assert request.partition_key in targets.get_partition_keys(dynamic_partitions_store=clock.instance)
+
+
+def test_a_target_that_is_not_configured_any_more_is_left_alone(clock: Clock) -> None:
+    clock.ooda.ledger.cycles.register("former", kind="postgres", mode="propose", now=NOON - timedelta(days=1))
+    clock.due(NOON)
+    assert one(clock.tick()).partition_key == NAME
+
+
+def test_a_target_whose_connection_leads_nowhere_is_named_and_stops_nobody(clock: Clock) -> None:
+    gone = TargetConfig("gone", Reference("env", "OODA_TEST_NOT_SET"))
+    clock.ooda.config = Config(clock.ooda.config.ledger, {**clock.ooda.config.targets, "gone": gone})
+    assert one(clock.tick()).partition_key == NAME
+    clock.due(NOON + timedelta(hours=1))
+    skipped = clock.tick()
+    assert isinstance(skipped, str)
+    assert "gone: the environment variable OODA_TEST_NOT_SET is not set" in skipped
+    assert f"next: {NAME}" in skipped
+
+
+def test_the_whole_tick_works_as_the_daemon_evaluates_it(clock: Clock) -> None:
+    clock.due(NOON)
+    context = dg.build_schedule_context(
+        instance=clock.instance,
+        scheduled_execution_time=NOON,
+        resources={"ooda": clock.ooda},
+        repository_def=build_definitions(clock.ooda.config).get_repository_def(),
+    )
+    with dg.partition_loading_context(dynamic_partitions_store=clock.instance):
+        data = ooda_adaptive_delay.evaluate_tick(context)
+    request = one(list(data.run_requests or []))
+    assert request.tags["dagster/partition"] == NAME

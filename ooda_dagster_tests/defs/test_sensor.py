@@ -1,0 +1,94 @@
+"""Does a sample's tick fill the rollups of every target it has time for, and start no run?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ooda_dagster.config import Config, Reference, TargetConfig
+from ooda_dagster.core.settings import Settings
+from ooda_dagster.defs.sensors import ooda_sample_statements
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.context import utc_now
+from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.defs.ground import NAME, config_of, work
+from ooda_dagster_tests.support import Database, make_orders
+
+NOWHERE = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
+
+
+class Sampling:
+    """The sensor, ticked by hand."""
+
+    def __init__(self, ooda: Ooda, instance: dg.DagsterInstance) -> None:
+        self.ooda, self.instance = ooda, instance
+
+    def add(self, name: str, observe: Reference) -> None:
+        base = self.ooda.config.targets[NAME]
+        added = TargetConfig(name, observe, settings=base.settings)
+        self.ooda.config = Config(self.ooda.config.ledger, {**self.ooda.config.targets, name: added})
+
+    def without_time(self) -> None:
+        """Give a tick no time at all for a second target."""
+        values = {**self.ooda.config.targets[NAME].settings.model_dump(), "sampling": {"tick_budget_s": 1e-9}}
+        settings = Settings.model_validate(values)
+        targets = {name: replace(t, settings=settings) for name, t in self.ooda.config.targets.items()}
+        self.ooda.config = Config(self.ooda.config.ledger, targets)
+
+    def tick(self, cursor: str | None = None) -> dg.SensorExecutionData:
+        context = dg.build_sensor_context(instance=self.instance, cursor=cursor, resources={"ooda": self.ooda})
+        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
+            return ooda_sample_statements.evaluate_tick(context)
+
+
+@pytest.fixture
+def sampling(database: Database, ledger: Ledger, tmp_path: Path) -> Iterator[Sampling]:
+    ooda = Ooda(config_of(database, ledger))
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
+        yield Sampling(ooda, instance)
+    ooda.ledger.close()
+
+
+def test_two_ticks_fill_the_rollups_and_start_no_run(sampling: Sampling, database: Database, ledger: Ledger) -> None:
+    make_orders(database, 1000)
+    began = utc_now()
+    first = sampling.tick()
+    assert first.skip_message == f"{NAME}: first sample"
+    work(database, calls=7)
+    second = sampling.tick()
+    assert not first.run_requests
+    assert not second.run_requests
+    totals = ledger.rollups.totals(NAME, began, utc_now())
+    assert totals.set_index("text")["n"].filter(like="from orders where customer").tolist() == [7]
+    assert sampling.instance.get_runs_count() == 0
+    assert sampling.instance.get_dynamic_partitions("ooda_targets") == [NAME]
+
+
+def test_a_dead_target_is_named_and_the_others_are_sampled(sampling: Sampling) -> None:
+    sampling.add("dead", NOWHERE)
+    sampling.add("unset", Reference("env", "OODA_TEST_NOT_SET"))
+    words = (sampling.tick().skip_message or "").split("; ")
+    assert words[0].startswith("dead: ")
+    assert "127.0.0.1" in words[0]
+    assert f"{NAME}: first sample" in words
+    assert any(w.startswith("unset: the environment variable OODA_TEST_NOT_SET is not set") for w in words)
+
+
+def test_a_tick_without_time_goes_on_where_the_last_one_stopped(sampling: Sampling) -> None:
+    sampling.add("dead", NOWHERE)
+    sampling.without_time()
+    first = sampling.tick()
+    assert f"are used up; {NAME} is next" in (first.skip_message or "")
+    assert first.cursor == "dead"
+    second = sampling.tick(first.cursor)
+    assert (second.skip_message or "").startswith(f"{NAME}: first sample")
+    assert second.cursor == NAME
+    assert sampling.tick(second.cursor).cursor == "dead"
+
+
+def test_a_cursor_of_a_target_that_is_gone_does_no_harm(sampling: Sampling) -> None:
+    assert sampling.tick("former").cursor == NAME

@@ -1,0 +1,121 @@
+"""`ooda dev` as a person starts it: a process of its own, on a free port, with a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ooda_dagster.config.servers import ledger_cluster
+from ooda_dagster.embedded.files import free_port
+from ooda_dagster.ledger import Ledger
+from ooda_dagster_tests.support import wait_until
+
+START_S = 120
+_RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
+
+
+class Dev:
+    """A running `ooda dev`, or one that ended."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OODA_", "DAGSTER_"))}
+        with open(home / "dev.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ooda_dagster", "dev", "--port", str(self.port)],
+                cwd=home,
+                env={**clean, "OODA_HOME": str(home / "ooda")},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # A test run in the background ignores SIGINT, and would hand that on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.home / "dev.log").read_text(errors="replace")
+
+    def ask(self, query: str) -> Any:
+        """What the webserver's GraphQL answers."""
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)["data"]
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, f"ooda dev ended:\n{self.log[-3000:]}"
+        try:
+            return bool(self.ask("{ version }"))
+        except OSError:
+            return False
+
+    def runs(self, **tags: str) -> list[dict[str, Any]]:
+        """Runs that carry all of `tags` (`__` for `/`), with their status."""
+        wanted = {name.replace("__", "/"): value for name, value in tags.items()}
+        found = []
+        for run in self.ask(_RUNS)["runsOrError"]["results"]:
+            has = {t["key"]: t["value"] for t in run["tags"]}
+            if wanted.items() <= has.items():
+                found.append({"id": run["runId"], "status": run["status"], "tags": has})
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all that it started, servers of PostgreSQL too."""
+        return working_below(self.home)
+
+    def program(self, name: str) -> psutil.Process:
+        (found,) = [p for p in psutil.Process(self.process.pid).children() if name in " ".join(p.cmdline())]
+        return found
+
+
+def working_below(home: Path) -> list[psutil.Process]:
+    """Processes that were started for a home, by their environment or their command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environment, argv = process.info["environ"] or {}, process.info["cmdline"] or ()
+        if environment.get("OODA_HOME", "").startswith(str(home)) or str(home) in " ".join(argv):
+            found.append(process)
+    return found
+
+
+def start(home: Path) -> Dev:
+    """Start it, and wait until its UI answers."""
+    dev = Dev(home)
+    wait_until(dev.answers, timeout_s=START_S, what="the UI")
+    return dev
+
+
+@contextmanager
+def dev_home() -> Iterator[Path]:
+    """A directory that the servers' user can reach. Whatever still runs in it at the end is killed."""
+    home = Path(tempfile.mkdtemp(prefix="ooda-e2e-", dir="/var/tmp"))
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        for process in working_below(home):
+            process.kill()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def ledger_of(home: Path) -> Ledger:
+    """The ledger of an `ooda dev` that runs."""
+    return Ledger(ledger_cluster(home / "ooda").dsn("ooda"))
