@@ -154,9 +154,17 @@ def _show(advised: Advised, blind: list[BlindSpot]) -> None:
     if advised.served:
         rows = {(i.label, cut(s.text, 100)) for s, i in advised.served}
         table("What already serves", ["index", "statement"], sorted(rows)[:15])
+        _more(len(rows))
     if advised.unjudged:
-        rows = [(cut(s.text, 90), why) for s, why in advised.unjudged[:15]]
-        table("Statements that could not be judged", ["statement", "reason"], rows)
+        rows = [(s.label, why, cut(s.text, 160)) for s, why in advised.unjudged]
+        table("Statements that could not be judged", ["id", "reason", "statement"], rows[:15], below=["statement"])
+        _more(len(rows))
     if blind or advised.blind:
         spots = [(b.what, b.why, b.remedy) for b in blind] + [(k, v, "") for k, v in advised.blind.items()]
-        table("What could not be seen", ["what", "why", "remedy"], spots[:15])
+        table("What could not be seen", ["what", "why", "remedy"], spots[:15], below=["remedy"])
+        _more(len(spots))
+
+
+def _more(count: int, most: int = 15) -> None:
+    if count > most:
+        out.print(f"... and {count - most} more; --json lists all\n")

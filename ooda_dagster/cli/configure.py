@@ -29,7 +29,10 @@ def init(
         return
     if path.exists() and not force:
         fail(f"{path} exists; --force overwrites it", Exit.CONFIG)
-    path.write_text((templates / "ooda.toml").read_text())
+    try:
+        path.write_text((templates / "ooda.toml").read_text())
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}", Exit.CONFIG)
     out.print(f"{path} is written. Set SHOP_OBSERVE_URL, then: ooda doctor", markup=False)
 
 

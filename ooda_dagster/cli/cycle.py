@@ -17,9 +17,10 @@ from ooda_dagster.cli.session import (
     TargetOption,
     UrlOption,
     configuration,
-    with_ledger,
+    with_dagster,
 )
 from ooda_dagster.core.messages import Observation, Verdicts, iso
+from ooda_dagster.loop.observe import cut
 
 if TYPE_CHECKING:
     from ooda_dagster.config import Config
@@ -96,7 +97,7 @@ def _runner(config: Config) -> Runner:
     from ooda_dagster.defs.instance import open_instance
     from ooda_dagster.defs.runner import Runner
 
-    return Runner(with_ledger(config), open_instance(config))
+    return Runner(with_dagster(config), open_instance(config))
 
 
 def as_dict(ran: CycleRun) -> dict[str, Any]:
@@ -145,11 +146,14 @@ def show_observation(seen: Observation) -> None:
     table(
         f"Where the time goes ({seen.source}, {seen.statements_seen} statements)",
         ["share %", "ms per call", "calls", "statement"],
-        [(100 * s.share, s.mean_ms, s.calls, s.text[:110]) for s in seen.statements[:10]],
+        [(100 * s.share, s.mean_ms, s.calls, cut(s.text, 110)) for s in seen.statements[:10]],
     )
     if seen.blind_spots:
         table(
-            "What could not be seen", ["what", "why", "remedy"], [(b.what, b.why, b.remedy) for b in seen.blind_spots]
+            "What could not be seen",
+            ["what", "why", "remedy"],
+            [(b.what, b.why, b.remedy) for b in seen.blind_spots],
+            below=["remedy"],
         )
 
 
@@ -159,27 +163,29 @@ def _hypotheses(ran: CycleRun) -> None:
     if found.hypotheses:
         table(
             f"What would help (priced by {found.backend})",
-            ["priority", "statement", "size", "gain %", "saves s/h", "writes s/h", "decision"],
+            ["priority", "size", "gain %", "saves s/h", "writes s/h", "decision", "statement"],
             [
                 (
                     h.priority,
-                    h.statements[0],
                     size(h.bytes),
                     h.gain_pct,
                     h.saved_ms_per_hour / 1000,
                     h.write_ms_per_hour / 1000,
                     _rule(ran, h.hypothesis_id),
+                    f"{h.statements[0]};",
                 )
                 for h in found.hypotheses
             ],
+            below=["statement"],
         )
     else:
         out.print(f"Nothing to propose: {found.reason}.\n")
     if found.unjudged:
         table(
             "Statements that could not be judged",
-            ["s", "statement", "reason"],
-            [(u.total_ms / 1000, u.text[:90], u.reason) for u in found.unjudged[:15]],
+            ["s", "reason", "statement"],
+            [(u.total_ms / 1000, u.reason, cut(u.text, 160)) for u in found.unjudged[:15]],
+            below=["statement"],
         )
 
 

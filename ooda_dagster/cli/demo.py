@@ -16,6 +16,10 @@ def demo(
     no_act: Annotated[
         bool, typer.Option("--no-act", help="The control arm: the loop looks on and changes nothing.")
     ] = False,
+    scale: Annotated[
+        float,
+        typer.Option("--scale", help="Share of the rows; small tables hide what an index is worth.", min=0.01),
+    ] = 1.0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the report as JSON to this file, - for stdout.")
     ] = None,
@@ -30,7 +34,7 @@ def demo(
 
     to_stdout = json_file is not None and str(json_file) == "-"
     with errors():
-        report, config = run_demo(seed=seed, most_cycles=cycles, act=not no_act, say=say(to_stdout))
+        report, config = run_demo(seed=seed, most_cycles=cycles, act=not no_act, say=say(to_stdout), scale=scale)
     if to_stdout:
         emit(report)
     elif json_file is not None:

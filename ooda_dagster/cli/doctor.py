@@ -13,12 +13,14 @@ import typer
 from ooda_dagster.cli.output import Exit, emit, errors, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, configuration
 from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
+from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.embedded import list_binaries
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import Capabilities, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 
 _CLONE_SINCE = 18
+_SET_OPTION_SINCE = 16  # GRANT ... WITH INHERIT, SET
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def doctor(
         emit({"ok": not failed, "rows": [asdict(r) for r in rows]})
     else:
         table(
-            "", ["", "where", "what", "found", "remedy"], [(r.state, r.where, r.what, r.found, r.remedy) for r in rows]
+            "",
+            ["", "where", "what", "found", "remedy"],
+            [(r.state, r.where, r.what, r.found, r.remedy) for r in rows],
+            below=["remedy"],
         )
         out.print("Something does not work." if failed else "Everything that is needed works.")
     if failed:
@@ -102,7 +107,7 @@ def _target(config: TargetConfig) -> Iterator[Row]:
         yield Row(name, "free disk space", "warn", "cannot be seen from here", "acting.unknown_disk_max_share guards")
     yield Row(name, "mode", "ok", str(config.settings.mode))
     if config.act is not None:
-        yield from _acting(name, config.act)
+        yield from _acting(name, config.act, seen.major)
 
 
 def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
@@ -123,11 +128,11 @@ def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
         yield Row(name, "connection pooler", "warn", "a pooler stands before the server", remedy)
 
 
-def _acting(name: str, reference: Reference) -> Iterator[Row]:
+def _acting(name: str, reference: Reference, major: int) -> Iterator[Row]:
     try:
         dsn = reference.resolve()
         with PostgresTarget(name, dsn, dsn).acting("doctor") as session:
-            owners = session.owners()
+            owners, role = session.owners(), session.role
     except (TargetError, ConnectionReferenceError) as error:
         yield Row(name, "acting", "fail", str(error), f"the connection is {reference}")
         return
@@ -136,5 +141,6 @@ def _acting(name: str, reference: Reference) -> Iterator[Row]:
         if may:
             yield Row(name, f"tables of {owner}", "ok", "may be indexed")
         else:
-            remedy = f"GRANT {owner} TO {session.role} WITH INHERIT FALSE, SET TRUE;"
+            options = " WITH INHERIT FALSE, SET TRUE" if major >= _SET_OPTION_SINCE else ""
+            remedy = f"GRANT {quote_identifier(owner)} TO {quote_identifier(role)}{options};"
             yield Row(name, f"tables of {owner}", "warn", "their indexes cannot be built by this role", remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
@@ -42,19 +43,22 @@ def sample(
         ooda = Ooda(with_ledger(loaded))
         opened = ooda.loop(chosen)
         pause = every or opened.settings.sampling.bucket_s
-        while True:
-            taken = take(opened.target, opened.ledger, opened.settings.sampling)
-            _tell(taken, as_json)
-            if not loop:
-                break
-            time.sleep(pause)
+        if loop:
+            # Ctrl-C is how a loop is meant to end.
+            with suppress(KeyboardInterrupt):
+                while True:
+                    _tell(take(opened.target, opened.ledger, opened.settings.sampling), as_json)
+                    time.sleep(pause)
+            return
+        taken = take(opened.target, opened.ledger, opened.settings.sampling)
+        _tell(taken, as_json)
     if taken.error:
         raise typer.Exit(Exit.UNREACHABLE)
 
 
 def _tell(taken: Sample, as_json: bool) -> None:
     if as_json:
-        emit(asdict(taken))
+        emit(asdict(taken), one_line=True)
         return
     if taken.error:
         out.print(f"{taken.target}: {taken.error}", style="red", markup=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -35,9 +37,13 @@ def dev(
 
 def serve(config: Config, host: str, port: int, *, daemon: bool = True) -> None:
     """Run the UI, and the daemon, until one of them ends or Ctrl-C."""
-    from ooda_dagster.defs.instance import use_instance  # late: it imports Dagster
+    # Late: they import Dagster.
+    from ooda_dagster.defs.instance import open_instance, use_instance
+    from ooda_dagster.defs.partitions import ensure
 
     environment = use_instance(config, running=daemon)
+    with open_instance(config, running=daemon) as instance:
+        ensure(instance, config.targets)
     programs = [["dagster_webserver", "-h", host, "-p", str(port), *_MODULE]]
     if daemon:
         programs.append(["dagster._daemon", "run", *_MODULE])
@@ -51,18 +57,32 @@ def serve(config: Config, host: str, port: int, *, daemon: bool = True) -> None:
 
 @contextmanager
 def _children(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Programs that end with us."""
+    """Programs that end with us, each with all that it started: code servers and the workers of runs.
+
+    Each leads a process group of its own, so Ctrl-C reaches only us, and nothing of theirs outlives us.
+    """
+    # A file in the working directory must not stand in for a module of Dagster's.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     started: list[subprocess.Popen[bytes]] = []
     try:
         for program in programs:
-            started.append(subprocess.Popen([sys.executable, "-m", *program]))
+            argv = [sys.executable, "-m", *program]
+            started.append(subprocess.Popen(argv, env=environment, start_new_session=True))
         yield started
     finally:
-        for child in started:
-            child.terminate()
-        deadline = time.monotonic() + _STOP_S
-        for child in started:
-            try:
-                child.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
+        # A second Ctrl-C must not leave half of them behind.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _end(started)
+        signal.signal(signal.SIGINT, previous)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + _STOP_S
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.1, deadline - time.monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
-from ooda_dagster.config import Config, ConfigError, Reference, load_config, single_target
+from ooda_dagster.config import Config, ConfigError, embedded_default, load_config, single_target
 from ooda_dagster.config.servers import start_ledger
 from ooda_dagster.core.settings import Mode
 
@@ -69,10 +71,14 @@ def configuration(
 
 def name_of(url: str) -> str:
     """A target's name from a connection URL: database and host, without secrets."""
+    wanted = "--url is no PostgreSQL connection URL: postgresql://user@host:5432/database"
     try:
         parts = conninfo_to_dict(url)
-    except Exception as error:
-        raise ConfigError("--url is no PostgreSQL connection URL: postgresql://user@host:5432/database") from error
+    except psycopg.Error as error:
+        raise ConfigError(wanted) from error
+    ports = str(parts.get("port") or "").replace(",", "")
+    if not url.strip() or not (ports.isdecimal() or not ports):
+        raise ConfigError(wanted)
     words = (parts.get("dbname") or parts.get("user") or "postgres", parts.get("host") or "local", parts.get("port"))
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(str(w) for w in words if w)).strip("-.")[:40]
 
@@ -83,5 +89,9 @@ def with_ledger(config: Config) -> Config:
     return config
 
 
-def literal(url: str) -> Reference:
-    return Reference.literal(url)
+def with_dagster(config: Config) -> Config:
+    """The same, and the server of Dagster's storage: ours, where neither the environment nor the ledger gives one."""
+    start_ledger(config)
+    if config.ledger.kind != "embedded" and not any(map(os.environ.get, ("DAGSTER_HOME", "OODA_DAGSTER_PG_URL"))):
+        start_ledger(embedded_default())
+    return config

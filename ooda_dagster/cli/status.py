@@ -21,6 +21,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
     with errors():
         ooda = Ooda(with_ledger(load_config(config)))
         known = [r["name"] for r in ooda.ledger.cycles.targets()]
+        if target and target not in known:
+            ooda.config.target(target)  # says which name is near
         names = [target] if target else sorted({*ooda.config.targets, *known})
         found = [_target(ooda.ledger, name) for name in names]
     if as_json:
@@ -32,7 +34,7 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
         [
             (
                 f["target"],
-                f["mode"] or "never seen",
+                (f["mode"] or "never seen") + (", paused" if f["paused_at"] else ""),
                 _ago(f["last_sampled_at"]),
                 _ago(f["last_cycle_at"]) + (f" ({f['last_cycle_state']})" if f["last_cycle_state"] else ""),
                 iso(f["next_due_at"]) if f["next_due_at"] else None,
@@ -64,6 +66,7 @@ def _target(ledger: Ledger, name: str) -> dict[str, Any]:
     return {
         "target": name,
         "mode": row.get("mode"),
+        "paused_at": row.get("paused_at"),
         "last_sampled_at": row.get("last_sampled_at"),
         "last_cycle_at": newest[0].started_at if newest else None,
         "last_cycle_state": newest[0].state if newest else None,

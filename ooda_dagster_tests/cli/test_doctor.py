@@ -1,0 +1,73 @@
+"""`ooda doctor`: is what is missing named with the statement that mends it, and does the statement mend it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ooda_dagster_tests.cli.conftest import MARKER, Run, role_of
+from ooda_dagster_tests.support import Database, make_orders
+
+
+def rows(ooda: Run, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Findings that are not ok, by what they are about."""
+    ran = ooda("doctor", *arguments, "--json")
+    return {r["what"]: r for r in ran.json["rows"] if r["state"] != "ok" and r["where"] not in ("here", "ledger")}
+
+
+def test_each_remedy_is_a_statement_that_mends_what_it_stands_beside(
+    ooda: Run, database: Database, reader: str
+) -> None:
+    make_orders(database, 1000)
+    database.execute("drop extension pg_stat_statements")
+    before = rows(ooda, "--url", reader)
+    assert before
+    for row in before.values():
+        if row["remedy"].upper().startswith(("GRANT", "CREATE")):
+            database.execute(row["remedy"])
+    after = rows(ooda, "--url", reader)
+
+    assert {r["state"] for r in before.values()} == {"warn"}
+    assert f"GRANT pg_monitor TO {role_of(reader)};" in {r["remedy"] for r in before.values()}
+    assert not [r for r in after.values() if r["remedy"].upper().startswith(("GRANT", "CREATE"))]
+
+
+def test_the_acting_role_is_told_which_grant_it_lacks(
+    ooda: Run, database: Database, configured: Callable[..., None]
+) -> None:
+    make_orders(database, 100)
+    database.execute("create role other_owner; create table theirs (k int); alter table theirs owner to other_owner")
+    configured(database, mode="approve")
+    try:
+        found = rows(ooda, "--target", "shop")["tables of other_owner"]
+        assert found["remedy"] == "GRANT other_owner TO ooda_act WITH INHERIT FALSE, SET TRUE;"
+        database.execute(found["remedy"])
+        assert "tables of other_owner" not in rows(ooda, "--target", "shop")
+    finally:
+        database.execute("drop table theirs; drop role other_owner")
+
+
+def test_a_target_that_does_not_answer_fails_with_3_and_names_the_reference(
+    ooda: Run, configured: Callable[..., None]
+) -> None:
+    configured(mode="approve")
+    ran = ooda("doctor")
+
+    assert ran.code == 3
+    assert "the connection is env:TEST_OBSERVE_URL" in ran.out
+    assert "Something does not work." in ran.out
+    assert MARKER not in ran.out + ran.err
+
+
+def test_a_remedy_stands_on_one_line_through_a_pipe(ooda: Run, database: Database, reader: str) -> None:
+    lines = ooda("doctor", "--url", reader).out.splitlines()
+
+    assert f"    GRANT pg_monitor TO {role_of(reader)};" in lines
+
+
+def test_the_doctor_changes_nothing(ooda: Run, database: Database, configured: Callable[..., None]) -> None:
+    configured(database, mode="approve")
+    before = database.execute("select count(*), max(oid) from pg_class")
+    ooda("doctor")
+
+    assert database.execute("select count(*), max(oid) from pg_class") == before
