@@ -215,17 +215,10 @@ def render(report: dict[str, Any], out: Console) -> None:
         ["problem", "kind", "found", "mended", "verdict"],
         [(p["name"], p["kind"], _tick(p["found"]), _tick(p["mended"]), p["outcome"] or "") for p in report["planted"]],
     )
-    rows = []
+    if report["actions"]:
+        out.print("[bold]Actions[/]")
     for a in report["actions"]:
-        effect = "" if a["ratio"] is None else f"{100 * (a['ratio'] - 1):+.0f} %"
-        low, high = a["interval"] or (None, 0.0)
-        interval = "" if low is None else f"{100 * (low - 1):+.0f} … {100 * (high - 1):+.0f} %"
-        rows.append((a["id"][:8], a["state"], a["outcome"] or "", effect, interval, "; ".join(a["statements"])))
-    if rows:
-        _table(out, "Actions", ["action", "state", "verdict", "work per call", "interval", "statement"], rows)
-    for a in report["actions"]:
-        if a["state"] == "reverted":
-            out.print(f"undone {a['id'][:8]}: {a['reason']}; {'; '.join(a['undo'])}", markup=False)
+        _show_action(a, out)
     _readers(report["traffic"], out)
     _table(
         out,
@@ -242,6 +235,22 @@ def render(report: dict[str, Any], out: Console) -> None:
     if report["profile"]["remark"]:
         out.print(f"Settings profile {report['profile']['name']}: {report['profile']['remark']}", style="dim")
     out.print(f"{report['seconds']:.0f} s in all.", style="dim")
+
+
+def _show_action(action: dict[str, Any], out: Console) -> None:
+    effect = "" if action["ratio"] is None else f", {100 * (action['ratio'] - 1):+.0f} % work per call"
+    low, high = action["interval"] or (None, 0.0)
+    interval = "" if low is None else f" ({100 * (low - 1):+.0f} … {100 * (high - 1):+.0f} %)"
+    verdict = f"{action['outcome']}{effect}{interval}" if action["outcome"] else "no verdict"
+    colour = {"kept": "green", "reverted": "yellow", "failed": "red"}.get(action["state"], "default")
+    who = "" if action["proposed_by"] == "policy" else f", proposed by {action['proposed_by']}"
+    out.print(f"  {action['id'][:8]}  [{colour}]{action['state']}[/]  {verdict}{who}")
+    for statement in action["statements"]:
+        out.print(f"            {statement};", markup=False, style="dim")
+    if action["state"] == "reverted":
+        out.print(f"            undone, {action['reason']}: {'; '.join(action['undo'])};", markup=False)
+    elif not action["applied"]:
+        out.print(f"            {action['reason']}", markup=False)
 
 
 def _readers(traffic: dict[str, Any], out: Console) -> None:

@@ -30,7 +30,7 @@ DATABASE = "inference"
 _PROFILE = "short"
 _PERSON = "analyst"
 _WARM_UP_S = 5.0
-_MEASURE_S = 24.0
+_MEASURE_S = 27.0
 _SETTLE_S = 4.0
 _ORACLE_S = 16.0
 _VERDICTS_S = 100.0  # how long a round of verdicts may take: the profile's longest deadline and a little
@@ -75,8 +75,10 @@ def _run(seed: int, most_cycles: int, act: bool, say: Say, scale: float) -> tupl
     traffic = Traffic(cluster.dsn(DATABASE, user=APP_ROLE), seed, scale=scale)
     traffic.start()
     try:
+        _warm_up(traffic)
         with _sampling(loop):
-            before = _before(traffic, say)
+            say(f"traffic runs; measuring it for {_MEASURE_S:.0f} s before anything is done")
+            before = _window(traffic, _MEASURE_S)
             if act:
                 _propose_harmful(loop, the_plan, say)
             cycles = _cycles(runner, loop, the_plan, most_cycles if act else 2, act, say)
@@ -112,15 +114,14 @@ def _sampling(loop: Loop) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _before(traffic: Traffic, say: Say) -> Measurement:
+def _warm_up(traffic: Traffic) -> None:
+    """Wait until calls come in and caches are filled: a baseline that begins cold would make any action look good."""
     deadline = time.monotonic() + 30
     while traffic.calls < 50:
         if not traffic.alive or time.monotonic() > deadline:
             raise RuntimeError("the traffic did not begin")
         time.sleep(0.1)
-    say(f"traffic runs; measuring it for {_MEASURE_S:.0f} s before anything is done")
     time.sleep(_WARM_UP_S)
-    return _window(traffic, _MEASURE_S)
 
 
 def _window(traffic: Traffic, seconds: float) -> Measurement:

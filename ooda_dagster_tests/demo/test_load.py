@@ -1,0 +1,70 @@
+"""Is the service's database what the plan says, and quick to have again?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ooda_dagster.demo.load import prepare
+from ooda_dagster.demo.planted import POOL, plan
+from ooda_dagster.demo.schema import DIMENSIONS, ROWS
+from ooda_dagster.embedded import Cluster
+from ooda_dagster_tests.support import Database
+
+_SCALE = 0.02
+
+
+@pytest.fixture
+def service(target_server: Cluster) -> Iterator[Database]:
+    made = Database(target_server, "service_of_a_test")
+    prepare(target_server, made.name, plan(1), scale=_SCALE)
+    yield made
+    made.drop()
+
+
+def test_tables_are_full_analysed_and_the_services_own(service: Database) -> None:
+    for table, rows in ROWS.items():
+        wanted = max(1000, int(rows * _SCALE))
+        assert service.execute(f"select count(*) from {table}", dsn=service.app) == [(wanted,)]
+    analysed = service.execute("select bool_and(reltuples > 0) from pg_class where relname = any(%s)", list(ROWS))
+    assert analysed == [(True,)]
+    assert service.execute("select distinct tableowner from pg_tables where schemaname = 'public'") == [
+        ("inference_app",)
+    ]
+
+
+def test_full_size_is_what_was_promised() -> None:
+    assert ROWS["inference_requests"] >= 300_000
+    assert ROWS["atoms"] >= 200_000
+    assert ROWS["atom_embeddings"] >= 200_000
+    assert DIMENSIONS == 64
+
+
+def test_planted_indexes_are_missing_and_all_others_there(service: Database) -> None:
+    missing = {m.index for m in plan(1).missing}
+    wanted = {m.index for m in POOL} - missing
+    found = {name for name in service.indexes() if not name.endswith("_pkey")}
+    assert found == wanted
+
+
+def test_data_is_skewed_correlated_and_has_a_queue(service: Database) -> None:
+    (heaviest, lightest) = service.execute(
+        "select max(n), min(n) from (select count(*) n from inference_requests group by tenant_id)"
+    )[0]
+    assert heaviest > 20 * lightest
+    models = service.execute(
+        "select max(n) from (select count(distinct model_id) n from inference_requests group by tenant_id)"
+    )[0][0]
+    assert models <= 5, "a tenant uses few of the models"
+    pending = "select count(*) from inference_requests where status = 'pending' and total_duration_ms is null"
+    assert service.execute(pending) == [(200,)]
+
+
+def test_the_second_time_it_is_copied_not_loaded(service: Database, target_server: Cluster) -> None:
+    said: list[str] = []
+    started = time.monotonic()
+    prepare(target_server, service.name, plan(2), scale=_SCALE, say=said.append)
+    assert said == []
+    assert time.monotonic() - started < 10
