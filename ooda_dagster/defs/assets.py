@@ -204,8 +204,8 @@ def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) ->
             target=loop.name,
             timestamp=loop.clock(),
             looked_at=looked,
-            closed=[learn.verdict_row(a) for a in ended],
-            open=[learn.verdict_row(a) for a in still_open],
+            closed=learn.verdict_rows(loop, ended),
+            open=learn.verdict_rows(loop, still_open),
         )
     )
 

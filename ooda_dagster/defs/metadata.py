@@ -173,6 +173,7 @@ def _outcomes(rows: Sequence[VerdictRow]) -> dict[str, Any]:
                     "effect_pct": r.effect_pct,
                     "ci_low_pct": r.ci_low_pct,
                     "ci_high_pct": r.ci_high_pct,
+                    "calls": r.n,
                     "why": r.reason,
                 }
                 for r in rows

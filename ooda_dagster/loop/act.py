@@ -17,6 +17,7 @@ from ooda_dagster.loop.decide import POLICY
 from ooda_dagster.loop.hypothesize import readers_of
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.workload import read_window
+from ooda_dagster.targets.postgres.scrub import scrubbed
 
 
 def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionResults:
@@ -135,7 +136,7 @@ def _executed(outcome: Outcome) -> Executed:
         hypothesis_id=action.hypothesis_id,
         hypothesis_type=action.action_type,
         action_status=status,  # type: ignore[arg-type]
-        executed_actions=action.statements if status == "Executed" else [],
+        executed_actions=[scrubbed(s) for s in action.statements] if status == "Executed" else [],
         execution_time_ms=action.duration_ms or 0.0,
         error_message=action.error,
         action_id=action.action_id,

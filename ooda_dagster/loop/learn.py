@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ooda_dagster.core.cadence import Closed, Delay, due_at, next_delay
@@ -45,8 +46,8 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
             "failedActions": sum(a.state == State.FAILED for a in ended),
             "totalActions": len(ended),
         },
-        outcomes=[verdict_row(a) for a in ended],
-        open=[verdict_row(a) for a in open_actions],
+        outcomes=verdict_rows(loop, ended),
+        open=verdict_rows(loop, open_actions),
         next_due_at=due_at(now, delay),
         next_due_reason=delay.reason,
         delay_minutes=delay.minutes,
@@ -64,8 +65,16 @@ def delay_after(ended: list[Action], open_verifications: int) -> Delay:
     return next_delay(closed, failed=failed, open_verifications=open_verifications)
 
 
-def verdict_row(action: Action) -> VerdictRow:
-    """An action as learning reports it."""
+def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
+    """Actions as learning reports them, with the calls that their newest look judged."""
+    calls: dict[str, int] = {}
+    for change_set in {a.change_set_id for a in actions if a.change_set_id}:
+        looks = loop.ledger.verifications.looks(change_set)
+        calls[change_set] = int(looks[-1]["n"].get("calls_after", 0)) if looks else 0
+    return [_verdict_row(a, calls.get(a.change_set_id or "", 0)) for a in actions]
+
+
+def _verdict_row(action: Action, calls: int) -> VerdictRow:
 
     def pct(ratio: float | None) -> float | None:
         return None if ratio is None else (ratio - 1) * 100
@@ -80,6 +89,7 @@ def verdict_row(action: Action) -> VerdictRow:
         effect_pct=pct(action.ratio),
         ci_low_pct=pct(action.ratio_low),
         ci_high_pct=pct(action.ratio_high),
+        n=calls,
         closed_at=action.closed_at,
         reason=action.revert_reason or action.verdict_reason or action.error or "",
     )

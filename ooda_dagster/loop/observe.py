@@ -10,6 +10,7 @@ import pandas as pd
 from ooda_dagster.actions.recovery import let_go, recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
+from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.context import Loop
@@ -39,7 +40,9 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         if seen.statements_ok:
             taken = sample_session(loop.name, session, loop.ledger, loop.settings.sampling)
             if taken.hidden:
-                blind.append(BlindSpot(what=f"{taken.hidden} statement texts", why="they belong to other roles"))
+                remedy = f"GRANT pg_monitor TO {quote_identifier(seen.role)};"
+                what = f"{taken.hidden} entries of pg_stat_statements"
+                blind.append(BlindSpot(what=what, why="they are other roles'", remedy=remedy))
         activity = session.activity()
         catalogue = session.catalogue()
         requests = session.requests(hours)

@@ -94,7 +94,8 @@ def test_at_each_level_of_rights_there_is_an_observation_with_its_blind_spots(
         object.__setattr__(loop, "target", PostgresTarget(loop.name, dsn))
         ran = turn(loop)
     assert ran.observation.server["observing_levels"] == levels
-    remedies = [b.remedy for b in ran.observation.blind_spots if b.remedy.startswith("GRANT")]
+    granted = [b.remedy for b in ran.observation.blind_spots if b.remedy.startswith("GRANT")]
+    remedies = list(dict.fromkeys(granted))
     assert len(remedies) == len(spots)
     assert all(r.startswith(s) for r, s in zip(remedies, spots, strict=True))
 
@@ -104,7 +105,7 @@ def test_a_role_that_may_not_see_texts_says_how_many_are_hidden(busy: Database, 
     with role(busy, "select on orders") as dsn:
         object.__setattr__(loop, "target", PostgresTarget(loop.name, dsn))
         seen = observed(loop)
-    assert any(b.what.endswith("statement texts") and b.why == "they belong to other roles" for b in seen.blind_spots)
+    assert any("entries of pg_stat_statements" in b.what and "pg_monitor" in b.remedy for b in seen.blind_spots)
 
 
 def test_a_table_that_was_never_analysed_is_named(bare: Database, books: Ledger, home: Path) -> None:
