@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster_tests.support import Database, merged
+
+# A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
+# start must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Why a test may be skipped. Any other reason fails the session: what was not run was not shown.
 ALLOWED_SKIPS = (

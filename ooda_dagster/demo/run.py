@@ -30,7 +30,8 @@ DATABASE = "inference"
 _PROFILE = "short"
 _PERSON = "analyst"
 _WARM_UP_S = 5.0
-_MEASURE_S = 27.0
+_BASELINE_S = 42.0  # measured before, and what every verdict compares with
+_MEASURE_S = 21.0
 _SETTLE_S = 4.0
 _ORACLE_S = 16.0
 _VERDICTS_S = 100.0  # how long a round of verdicts may take: the profile's longest deadline and a little
@@ -77,8 +78,8 @@ def _run(seed: int, most_cycles: int, act: bool, say: Say, scale: float) -> tupl
     try:
         _warm_up(traffic)
         with _sampling(loop):
-            say(f"traffic runs; measuring it for {_MEASURE_S:.0f} s before anything is done")
-            before = _window(traffic, _MEASURE_S)
+            say(f"traffic runs; measuring it for {_BASELINE_S:.0f} s before anything is done")
+            before = _window(traffic, _BASELINE_S)
             if act:
                 _propose_harmful(loop, the_plan, say)
             cycles = _cycles(runner, loop, the_plan, most_cycles if act else 2, act, say)

@@ -11,7 +11,7 @@ from ooda_dagster.demo.load import BUCKETS, MODALITIES, MODELS, SESSIONS, SOURCE
 from ooda_dagster.demo.planted import Plan
 from ooda_dagster.demo.schema import DIMENSIONS, ROWS
 
-_BATCH = 20  # rows of one hot update
+_BATCH = 40  # rows of one hot update
 
 
 @dataclass(frozen=True)
