@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
 from ooda_dagster.core.settings import PROFILES, Mode, Settings
@@ -115,3 +116,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if not any(allowed in reason for allowed in ALLOWED_SKIPS):
             report.outcome = "failed"
             report.longrepr = f"skipped for a reason that is not on the list in conftest.py: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What was shown, by area: passed, failed, skipped and seconds."""
+    rows: dict[str, list[float]] = {}
+    for column, outcomes in enumerate((("passed",), ("failed", "error"), ("skipped",))):
+        for report in (r for outcome in outcomes for r in terminalreporter.stats.get(outcome, ())):
+            parts = report.nodeid.split("::")[0].split("/")
+            row = rows.setdefault(parts[1].removesuffix(".py") if len(parts) > 1 else parts[0], [0, 0, 0, 0])
+            row[column] += 1
+            row[3] += getattr(report, "duration", 0.0)
+    terminalreporter.section("results by area")
+    terminalreporter.line(f"{'area':16}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
+    for area, (passed, failed, skipped, seconds) in sorted(rows.items()):
+        terminalreporter.line(f"{area:16}{passed:8.0f}{failed:8.0f}{skipped:8.0f}{seconds:9.1f}")

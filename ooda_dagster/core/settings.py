@@ -133,8 +133,8 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
             "min_blocks_after": 4,
             "look_every_s": 6,
             "settle_s": 2,
-            "deadline_s": 60,
-            "low_traffic_deadline_s": 90,
+            "deadline_s": 80,
+            "low_traffic_deadline_s": 100,
         },
     },
 }

@@ -34,7 +34,7 @@ _BASELINE_S = 42.0  # measured before, and what every verdict compares with
 _MEASURE_S = 21.0
 _SETTLE_S = 4.0
 _ORACLE_S = 16.0
-_VERDICTS_S = 100.0  # how long a round of verdicts may take: the profile's longest deadline and a little
+_VERDICTS_S = 120.0  # how long a round of verdicts may take: the profile's longest deadline and a little
 _POLL_S = 1.0
 
 Say = Callable[[str], None]
