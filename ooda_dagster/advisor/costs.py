@@ -87,14 +87,15 @@ class Costs:
         limited = any(use.limited or use.group for use in shape.uses)
         if not has_range(shape) or limited or rows < 1 or default[0].generic:
             return default
-        best, distance = default, float("inf")
+        best, distance, seen = default, float("inf"), set[float]()
         for share in SHARES:
             tried = bindings(shape, text, rows_per_call=rows, share=share)
             price = self._ask(tried[len(tried) // 2], _NONE)
+            seen.add(price.rows)
             off = max(price.rows, 1) / rows
             if max(off, 1 / off) < distance:
                 best, distance = tried, max(off, 1 / off)
-        return best
+        return best if len(seen) > 1 else default  # an aggregate returns one row whatever its range takes
 
     def cost(self, judged: Judged, configuration: Configuration) -> float:
         """Mean cost of a statement's texts with the candidates of `configuration` visible."""

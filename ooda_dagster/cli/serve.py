@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ooda_dagster.cli.output import Exit, errors, fail, out
-from ooda_dagster.cli.session import ConfigOption, with_ledger
+from ooda_dagster.cli.session import ConfigOption, with_dagster
 from ooda_dagster.config import Config, load_config
 from ooda_dagster.config.servers import start_target
 
@@ -30,7 +30,7 @@ def dev(
 ) -> None:
     """Start the Dagster UI and daemon; schedules and sensors run. Ctrl-C stops everything that this started."""
     with errors():
-        loaded = with_ledger(load_config(config))
+        loaded = with_dagster(load_config(config))
         start_target(loaded)
         serve(loaded, host, port, daemon=not no_daemon)
 

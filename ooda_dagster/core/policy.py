@@ -51,7 +51,7 @@ class Situation:
     heap_bytes: int = 0
     own_index_bytes: int = 0
     indexes_of: Mapping[str, int] = field(default_factory=dict)  # relation → number of its indexes
-    undone_at: Mapping[str, datetime] = field(default_factory=dict)  # identity → when it was undone or failed
+    undone_at: Mapping[str, datetime] = field(default_factory=dict)  # identity → when it failed, was undone or rejected
     stuck: Collection[str] = ()  # relations with an undo that failed
     allowed_now: list[Hypothesis] = field(default_factory=list)  # in this cycle, so far
 
@@ -77,7 +77,7 @@ def _denied(hypothesis: Hypothesis, situation: Situation, settings: Settings) ->
         if situation.now < until:
             return Ruling(
                 State.DENIED,
-                f"the same was undone or failed at {iso(undone)}",
+                f"the same failed, was undone or rejected at {iso(undone)}",
                 f"it is tried again after {iso(until)} (acting.failure_memory_h)",
             )
     if hypothesis.relation in situation.stuck:

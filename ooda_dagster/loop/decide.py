@@ -120,7 +120,7 @@ def _situation(loop: Loop) -> Situation:
     undone = {
         a.identity: (a.reverted_at or a.closed_at)
         for a in actions
-        if a.state in (State.REVERTED, State.FAILED) and (a.reverted_at or a.closed_at)
+        if a.state in (State.REVERTED, State.FAILED, State.REJECTED) and (a.reverted_at or a.closed_at)
     }
     own = sum(i.bytes for i in catalogue.indexes if i.ours)
     # What policy approved earlier and finds again is counted with this cycle's.

@@ -17,7 +17,12 @@ from ooda_dagster.loop.verify import record_improvement, verify
 _BASELINE = timedelta(hours=24)
 _CURRENT = timedelta(minutes=5)
 #: What is said of an action that ended without a verdict.
-_UNJUDGED = {State.FAILED: "failed", State.REVERTED: "undone", State.REVERT_FAILED: "undo failed"}
+_UNJUDGED = {
+    State.FAILED: "failed",
+    State.REVERTED: "undone",
+    State.REVERT_FAILED: "undo failed",
+    State.REJECTED: "rejected",
+}
 
 
 def learn(loop: Loop, results: ActionResults) -> LearningDelta:

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], State, st
         {"undone_at": {"index ON public.orders": NOW - timedelta(hours=167)}},
         {},
         State.DENIED,
-        "undone or failed at 2026-02-22T13:00",
+        "undone or rejected at 2026-02-22T13:00",
         "after 2026-03-01T13:00:00.000Z (acting.failure_memory_h)",
     ),
     "stuck": ({}, {"stuck": {"public.orders"}}, {}, State.DENIED, "an undo on public.orders failed", "ooda recover"),

@@ -16,7 +16,7 @@ from ooda_dagster.core.messages import Decision, Hypotheses
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.act import act
-from ooda_dagster.loop.by_hand import rollback
+from ooda_dagster.loop.by_hand import reject_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.decide import decide
 from ooda_dagster.loop.hypothesize import hypothesize
@@ -99,8 +99,16 @@ def test_what_was_undone_is_not_tried_again_for_a_while(shop: Callable[..., Loop
     rollback(loop, action, by="ann")
     decision = ruled(loop, found)
     assert decision.state == State.DENIED
-    assert decision.rule.startswith("the same was undone or failed at")
+    assert decision.rule.startswith("the same failed, was undone or rejected at")
     assert "acting.failure_memory_h" in decision.remedy
+
+
+def test_what_a_person_rejected_stays_rejected_for_a_while(shop: Callable[..., Loop], found: Hypotheses) -> None:
+    loop = shop(Mode.APPROVE)
+    decide(loop, found)
+    (action,) = loop.ledger.actions.list(loop.name)
+    reject_action(loop.ledger, action, by="ann", now=loop.clock())
+    assert ruled(loop, found).rule.startswith("the same failed, was undone or rejected at")
 
 
 def test_the_same_denial_is_written_down_once(shop: Callable[..., Loop], found: Hypotheses) -> None:
