@@ -196,7 +196,8 @@ def test_destroy_leaves_nothing_of_a_running_cluster(room: Path, made: Cluster) 
     before = modes(room)
     cluster.destroy()
     assert working_in(room) == []
-    assert [p.name for p in room.iterdir()] == []
+    # Programs that the server user cannot run in their place are copied, and stay for the other clusters here.
+    assert [p.name for p in room.iterdir() if not p.name.startswith(("programs", "postgresql-"))] == []
     assert modes(room) == before
 
 
