@@ -1,7 +1,10 @@
 # make demo: the whole loop on an embedded database. make test: everything that must hold. Both install what they need.
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(firstword $(foreach v,python3.14 python3.13 python3.12 python3.11 python3 python,$(shell command -v $(v) 2>/dev/null)))
+# The first that runs (a version manager's shim may lead nowhere), is new enough and can make environments.
+CHECK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+  $$p -c '$(CHECK)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -39,9 +42,8 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || \
+	  { echo "Python 3.11 or newer with its venv module is needed (Debian: python3-venv); or set PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
