@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,11 @@ from ooda_dagster.core.messages import (
     Verdicts,
     iso,
 )
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.defs.charts import bars, intervals
 
 _MOST_ROWS = 20
 _CHART_ROWS = 8
-#: A quoted or a bare literal, as a partial index or an expression may hold one; names in quotes are left alone.
-_LITERAL = re.compile(r"""("[^"]*")|'(?:[^']|'')*'|(?<![\w$.])\d+(?:\.\d+)?(?!\w)""")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
@@ -47,10 +45,9 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _sql(text: str) -> str:
-    """A statement as code, without its literals."""
-    masked = _LITERAL.sub(lambda found: found[1] or "…", text).replace("`", "'")
-    return f"`{masked}`" if masked else ""
+def _code(text: str) -> str:
+    """A statement as code. Texts of the target were scrubbed when they were sampled."""
+    return f"`{text.replace('`', chr(39))}`" if text else ""
 
 
 def describe(message: Message) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def _observation(message: Observation) -> dict[str, Any]:
     if message.statements:
         found["top_statements"] = table(
             [
-                {"ms per call": s.mean_ms, "calls": s.calls, "share %": 100 * s.share, "statement": _sql(s.text[:120])}
+                {"ms per call": s.mean_ms, "calls": s.calls, "share %": 100 * s.share, "statement": _code(s.text[:120])}
                 for s in message.statements[:10]
             ]
         )
@@ -105,7 +102,7 @@ def _hypotheses(message: Hypotheses) -> dict[str, Any]:
             [
                 {
                     "priority": h.priority,
-                    "what": _sql("; ".join(h.statements)),
+                    "what": _code("; ".join(map(scrubbed, h.statements))),
                     "why": h.description,
                     "gain %": h.gain_pct,
                     "MB": h.bytes / (1 << 20),
@@ -117,7 +114,7 @@ def _hypotheses(message: Hypotheses) -> dict[str, Any]:
             ]
         ),
         "not_judged": table(
-            [{"s": u.total_ms / 1000, "statement": _sql(u.text[:120]), "reason": u.reason} for u in message.unjudged]
+            [{"s": u.total_ms / 1000, "statement": _code(u.text[:120]), "reason": u.reason} for u in message.unjudged]
         ),
     }
     if message.reason:
@@ -144,8 +141,8 @@ def _results(message: ActionResults) -> dict[str, Any]:
         {
             "action": r.action_id[:8],
             "state": str(r.state),
-            "sql": _sql("; ".join(r.executed_actions)) or r.description,
-            "undo": _sql("; ".join(r.undo)),
+            "sql": _code("; ".join(r.executed_actions)) or r.description,
+            "undo": _code("; ".join(r.undo)),
             "s": r.execution_time_ms / 1000,
             "lock_wait_ms": r.lock_wait_ms,
             "note": r.error_message or r.note,

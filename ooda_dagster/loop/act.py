@@ -11,13 +11,13 @@ from ooda_dagster.advisor.shape import Shape
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.messages import ActionResults, Decisions, Executed
 from ooda_dagster.core.policy import change_sets, waits_for
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.decide import POLICY
 from ooda_dagster.loop.hypothesize import readers_of
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.workload import read_window
-from ooda_dagster.targets.postgres.scrub import scrubbed
 
 
 def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionResults:

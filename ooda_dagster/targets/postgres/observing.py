@@ -13,12 +13,12 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.targets.base import Activity, Capabilities, Counters, Progress, Requests, TargetError, Transaction
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
-from ooda_dagster.targets.postgres.scrub import scrubbed
 
 #: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
 _MAX_ENTRIES = 50_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ooda_dagster.core.fingerprint import fingerprint, is_own
-from ooda_dagster.targets.postgres.scrub import UNREADABLE, scrubbed
+from ooda_dagster.core.scrub import UNREADABLE, scrubbed
 
 WITH_LITERALS = (
     "select * from t where a = 'm4rker' and b = 7077",
