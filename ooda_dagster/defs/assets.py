@@ -2,7 +2,8 @@
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +35,13 @@ _COMMON: dict[str, Any] = {
     "output_required": False,
     "kinds": {"postgres"},
 }
+
+
+def _asset(**spec: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` for ours. That `backfill_policy` may still change is ours to know; a user's warnings stay."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(**_COMMON, **spec)
 
 
 def _of(name: str) -> dict[str, dg.AssetIn]:
@@ -84,8 +92,7 @@ def _skip(context: dg.AssetExecutionContext, refusal: CycleRefusedError) -> None
     context.instance.add_run_tags(context.run.run_id, {"ooda/skipped": str(refusal)[:250]})
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     group_name="ooda_observe",
     deps=[dg.AssetKey(["target", name]) for name in ("statements", "catalogue", "inference_requests")],
     description="What is slow, new or odd on the target, and what could not be seen?",
@@ -117,8 +124,7 @@ def _tags(begun: Cycle) -> dict[str, str]:
     }
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     ins=_of("observations"),
     group_name="ooda_decide",
     description="What would help, by how much, at what risk, and undone how?",
@@ -131,8 +137,7 @@ def hypotheses(
     yield from _phase(context, loop, known or hypothesize.hypothesize(loop, observations))
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     ins=_of("hypotheses"),
     group_name="ooda_decide",
     description="What is allowed, queued for a person, or denied, and why?",
@@ -145,8 +150,7 @@ def decisions(
     yield from _phase(context, loop, known or decide.decide(loop, hypotheses))
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     ins=_of("decisions"),
     group_name="ooda_act",
     description="What was done to the target, and what did it touch?",
@@ -164,8 +168,7 @@ def action_results(
     yield from _phase(context, loop, known or act.act(loop, decisions, dry_run=dry_run))
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     ins=_of("action_results"),
     group_name="ooda_learn",
     description="Which verdicts closed, what was undone, and when to look again?",
@@ -187,8 +190,7 @@ def learning_deltas(
         )
 
 
-@dg.asset(
-    **_COMMON,
+@_asset(
     group_name="ooda_learn",
     deps=[dg.AssetKey(["target", "statements"])],
     description="What do the looks at open verdicts show since the last one?",

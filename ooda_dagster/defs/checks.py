@@ -2,6 +2,10 @@
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 
 from ooda_dagster.actions.recovery import mismatches
@@ -16,10 +20,20 @@ def _key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["ooda", name])
 
 
-@dg.asset_check(
+def _check(**spec: Any) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
+    """`dg.asset_check`, by target. That checks may be partitioned is a preview of Dagster's, and ours to know."""
+
+    def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            return dg.asset_check(partitions_def=targets, **spec)(function)
+
+    return decorate
+
+
+@_check(
     asset=_key("observations"),
     blocking=True,
-    partitions_def=targets,
     description="What the journal says was done is what the catalogue holds; nothing acts before they agree.",
 )
 def journal_matches_catalogue(
@@ -39,9 +53,8 @@ def journal_matches_catalogue(
     )
 
 
-@dg.asset_check(
+@_check(
     asset=_key("action_results"),
-    partitions_def=targets,
     description="No action of the newest cycle failed, and no undo is stuck.",
 )
 def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
@@ -59,9 +72,8 @@ def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourcePa
     )
 
 
-@dg.asset_check(
+@_check(
     asset=_key("learning_deltas"),
-    partitions_def=targets,
     description="No action was shown to make its statements slower since the last cycle.",
 )
 def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:

@@ -1,7 +1,7 @@
 """Where does Dagster keep runs and events? In PostgreSQL, where its URL is known; else in files of its own.
 
 So `dagster dev` and `dagster definitions validate` work in a checkout, where nothing is configured and no server runs.
-It stands outside of `defs`, because every process of Dagster imports it, also those that load no code of ours.
+Every process of Dagster imports it, also those that load no other code of ours: it stays small.
 """
 
 from __future__ import annotations
