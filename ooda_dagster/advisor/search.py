@@ -95,6 +95,10 @@ class Search:
                     found.setdefault(frozenset({index}))
                 # Without the widest of them, so that the next plan shows what a narrower index would do.
                 offered = offered - {max(used, key=lambda i: (len(i.columns), self._bytes(i), i.definition))}
+            if not self._late():  # what one column alone would do, which many wide ones may hide
+                used, _ = self._costs.plan(judged, frozenset(i for i in judged.candidates if len(i.columns) == 1))
+                for index in sorted(used, key=lambda i: i.definition):
+                    found.setdefault(frozenset({index}))
         return list(found)
 
     def _grow(self, moves: Sequence[Configuration], per_byte: bool) -> Configuration:
