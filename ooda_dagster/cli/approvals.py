@@ -76,9 +76,9 @@ def reject(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Refuse one action, also one that was approved and is not applied yet."""
+    """Refuse one action that waits, also one that was approved and is not applied yet."""
     with errors():
-        ledger, _, action = _waiting(config, action_id, {State.PENDING_APPROVAL, State.APPROVED})
+        ledger, _, action = _waiting(config, action_id, set(WAITING))
         done = by_hand.reject_action(ledger, action, by=os_user(), why=why, now=datetime.now(UTC))
     if as_json:
         emit({"action": as_dict(done)})

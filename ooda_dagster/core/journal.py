@@ -34,7 +34,7 @@ _S = State
 
 #: From each state, what may follow. A state without successors is final.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    _S.PROPOSED: frozenset({_S.DENIED, _S.PENDING_APPROVAL, _S.APPROVED, _S.SUPERSEDED, _S.EXPIRED}),
+    _S.PROPOSED: frozenset({_S.DENIED, _S.PENDING_APPROVAL, _S.APPROVED, _S.REJECTED, _S.SUPERSEDED, _S.EXPIRED}),
     _S.DENIED: frozenset(),
     _S.PENDING_APPROVAL: frozenset({_S.APPROVED, _S.REJECTED, _S.EXPIRED, _S.SUPERSEDED}),
     _S.REJECTED: frozenset(),

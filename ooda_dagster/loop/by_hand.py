@@ -69,9 +69,9 @@ def approve(ledger: Ledger, action: Action, *, by: str, why: str = "", now: date
 
 
 def reject_action(ledger: Ledger, action: Action, *, by: str, why: str = "", now: datetime) -> Action:
-    """Refuse one action that waits for approval, or that was approved and is not applied yet.
+    """Refuse one action that waits, or that was approved and is not applied yet; it is not proposed again for a while.
 
-    Raises IllegalTransitionError where it is neither.
+    Raises IllegalTransitionError where it is past that.
     """
     rejected = ledger.actions.transition(
         action.action_id,

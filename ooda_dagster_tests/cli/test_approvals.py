@@ -110,7 +110,7 @@ def test_what_cannot_be_approved_is_refused(
     assert audited(ledger) == []
 
 
-@pytest.mark.parametrize("state", [State.PENDING_APPROVAL, State.APPROVED])
+@pytest.mark.parametrize("state", [State.PROPOSED, State.PENDING_APPROVAL, State.APPROVED])
 def test_a_rejection_is_final_and_audited(
     state: State, ooda: Run, waiting: Callable[..., Action], ledger: Ledger
 ) -> None:

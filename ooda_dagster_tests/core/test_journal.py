@@ -40,6 +40,7 @@ reverting > revert_failed
 """
 #: What the picture leaves out, and why it must be.
 BESIDE_THE_PICTURE = """
+proposed > rejected
 proposed > superseded
 proposed > expired
 pending_approval > superseded
