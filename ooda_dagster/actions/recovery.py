@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from ooda_dagster.actions.base import ActionType, Presence, Say
 from ooda_dagster.actions.looks import settle_looks
 from ooda_dagster.actions.registry import TYPES
-from ooda_dagster.core.journal import IN_FLIGHT, LIVE, State
+from ooda_dagster.core.journal import IN_FLIGHT, LIVE, IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.worker import Worker
@@ -122,9 +122,12 @@ def let_go(
         gone = presence == Presence.ABSENT
         why = "somebody dropped it" if gone else "somebody changed or replaced it: it is theirs now, and left alone"
         now = datetime.now(UTC)
-        ledger.actions.transition(
-            action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=now
-        )
+        try:
+            ledger.actions.transition(
+                action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=now
+            )
+        except IllegalTransitionError:  # another process undoes it just now
+            continue
         ledger.actions.transition(action.action_id, State.REVERTED, actor=actor, reason=why, reverted_at=now)
         done.append(f"{action.object_name}: {why}")
     return done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -79,9 +79,10 @@ class Verifications:
         with connection(self._engine) as conn:
             return [Verification(**row) for row in conn.execute(query).mappings()]
 
-    def of(self, target: str) -> Sequence[Verification]:
-        """Every change set of a target, oldest first."""
-        query = sa.select(*_COLUMNS).where(verification.c.target == target).order_by(verification.c.acted_from)
+    def of(self, change_set_ids: Collection[str]) -> Sequence[Verification]:
+        """Some change sets, oldest first."""
+        chosen = verification.c.change_set_id.in_(list(change_set_ids))
+        query = sa.select(*_COLUMNS).where(chosen).order_by(verification.c.acted_from)
         with connection(self._engine) as conn:
             return [Verification(**row) for row in conn.execute(query).mappings()]
 

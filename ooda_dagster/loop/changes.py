@@ -11,22 +11,23 @@ from ooda_dagster.ledger import Ledger
 
 
 def last_changes(
-    ledger: Ledger, name: str, *, until: datetime | None = None, bystanders: bool = False
+    ledger: Ledger, name: str, *, since: datetime, until: datetime | None = None, bystanders: bool = False
 ) -> dict[str, datetime]:
-    """fingerprint → end of the newest build or undo that reached it, of those that ended by `until`.
+    """fingerprint → end of the newest build or undo that reached it, of those that ended from `since` to `until`.
 
     bystanders: statements on the same tables count as reached too.
     """
     ends: dict[str, list[datetime]] = defaultdict(list)
-    for action in ledger.actions.list(name):
+    for action in ledger.actions.list(name, since=since):
         if action.change_set_id:
-            ends[action.change_set_id] += [at for at in (action.applied_at, action.reverted_at) if at]
+            moments = (action.applied_at, action.reverted_at)
+            ends[action.change_set_id] += [at for at in moments if at and at >= since and (not until or at <= until)]
     changed: dict[str, datetime] = {}
-    for verification in ledger.verifications.of(name):
+    for verification in ledger.verifications.of(ends):
         reached = {*verification.treated, *(verification.bystanders if bystanders else ())}
-        past = [at for at in ends[verification.change_set_id] if until is None or at <= until]
-        for fingerprint in reached if past else ():
-            changed[fingerprint] = max(*past, changed.get(fingerprint, past[0]))
+        for fingerprint in reached if ends[verification.change_set_id] else ():
+            newest = max(ends[verification.change_set_id])
+            changed[fingerprint] = max(newest, changed.get(fingerprint, newest))
     return changed
 
 

@@ -89,11 +89,11 @@ def _at_todays_price(totals: pd.DataFrame, ledger: Ledger, name: str, until: dat
     newest = ledger.rollups.newest(name, until, _TODAY_BUCKETS)
     if totals.empty or newest is None:
         return totals
-    changed = last_changes(ledger, name)
+    changed = last_changes(ledger, name, since=newest)
     recent = since_changes(ledger.rollups.frame(name, newest, until), changed)
     sums = recent.groupby("fingerprint")[["n", "sum_ms"]].sum()
     sums = sums[sums["n"] >= _ENOUGH_CALLS]
     today = totals["fingerprint"].map(sums["sum_ms"] / sums["n"]) * totals["n"]
-    unknown = today.isna() & totals["fingerprint"].isin([f for f, at in changed.items() if at >= newest])
+    unknown = today.isna() & totals["fingerprint"].isin(list(changed))
     priced = totals.assign(sum_ms=today.where(today.notna(), totals["sum_ms"]))[~unknown]
     return priced.sort_values("sum_ms", ascending=False, ignore_index=True)
