@@ -81,7 +81,7 @@ class Observation(Message):
     lookback_hours: float
     total_inferences: int | None = None  # None: the target has no table of inference requests
     avg_duration_ms: float | None = None
-    anomaly_count: int = 0
+    anomaly_count: int | None = None  # None: requests were not scored
     anomalies: list[dict[str, Any]] = Field(default_factory=list)
     query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
     patterns: list[dict[str, Any]] = Field(default_factory=list)
@@ -192,7 +192,7 @@ class Executed(_Item):
     description: str = ""
     undo: list[str] = Field(default_factory=list)
     lock_wait_ms: float | None = None
-    journal_seq: int | None = None
+    journal_seq: int | None = None  # of its newest transition
     note: str = ""
 
 

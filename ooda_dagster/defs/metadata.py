@@ -76,8 +76,9 @@ def _observation(message: Observation) -> dict[str, Any]:
         "blind_spots": table([{"what": b.what, "why": b.why, "remedy": b.remedy} for b in message.blind_spots]),
         "statements_seen": message.statements_seen,
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
-        "anomalies": message.anomaly_count,
     }
+    if message.anomaly_count is not None:
+        found["anomalies"] = message.anomaly_count
     if message.total_inferences is not None:
         found["requests"] = message.total_inferences
     for name in ("latency_p50_ms", "latency_p95_ms"):
@@ -145,6 +146,7 @@ def _results(message: ActionResults) -> dict[str, Any]:
             "undo": _code("; ".join(r.undo)),
             "s": r.execution_time_ms / 1000,
             "lock_wait_ms": r.lock_wait_ms,
+            "journal": r.journal_seq,
             "note": r.error_message or r.note,
         }
         for r in message.results

@@ -80,8 +80,6 @@ class Runner:
         except BaseException as error:
             cycles.fail(loop, begun.analysis_id, str(error) or type(error).__name__)
             raise
-        if observe_only:
-            loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason="observation only")
         return self._read(begun, run_id)
 
     def _read(self, begun: Cycle, run_id: str) -> CycleRun:

@@ -351,7 +351,7 @@ improvement_history = Table(
     Column("tests_passed", Integer),
     Column("tests_failed", Integer),
     Column("latency_improvement", Numeric(18, 4)),  # per cent, positive is faster; null where none was shown
-    Column("performance_delta", Numeric(18, 4)),  # ms per hour saved, as the verdict measured it
+    Column("performance_delta", Numeric(18, 4)),  # ms per hour saved by the change set, as its verdict measured it
     Column("error_message", Text),
     Column("was_deployed", Boolean, nullable=False, server_default=text("false")),
     Column("was_rolled_back", Boolean, nullable=False, server_default=text("false")),

@@ -27,15 +27,15 @@ def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionRes
     may = loop.settings.mode.acts and not dry_run and not decisions.replayed
     if may:
         ready, held = _ready(loop, decisions)
-        results += [_executed(Outcome(a, why)) for a, why in held]
+        results += [_executed(loop, Outcome(a, why)) for a, why in held]
         for group in _groups(ready):
-            results += [_executed(o) for o in _apply_set(loop, group)]
+            results += [_executed(loop, o) for o in _apply_set(loop, group)]
     done = {r.action_id for r in results}
     for decision in decisions.decisions:
         if decision.action_id not in done:
             action = loop.ledger.actions.get(decision.action_id)
             why = "dry run: nothing is changed" if dry_run else decision.rule
-            results.append(_executed(Outcome(action, why)))
+            results.append(_executed(loop, Outcome(action, why)))
     return ActionResults(
         analysis_id=decisions.analysis_id,
         target=loop.name,
@@ -120,7 +120,7 @@ def _shapes(loop: Loop) -> dict[str, Shape]:
     return {s.fingerprint: shape for s, shape in readable}
 
 
-def _executed(outcome: Outcome) -> Executed:
+def _executed(loop: Loop, outcome: Outcome) -> Executed:
     action = outcome.action
     status = {
         State.PENDING_APPROVAL: "QueuedForApproval",
@@ -144,5 +144,6 @@ def _executed(outcome: Outcome) -> Executed:
         description=action.description,
         undo=action.undo,
         lock_wait_ms=action.lock_wait_ms,
+        journal_seq=loop.ledger.actions.history(action.action_id)[-1]["seq"],
         note=outcome.note,
     )

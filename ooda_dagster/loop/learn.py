@@ -80,7 +80,6 @@ def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
 
 
 def _verdict_row(action: Action, calls: int) -> VerdictRow:
-
     def pct(ratio: float | None) -> float | None:
         return None if ratio is None else (ratio - 1) * 100
 

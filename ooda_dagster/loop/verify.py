@@ -66,7 +66,7 @@ def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
     policy = loop.settings.verifying
     since = verification.acted_from - timedelta(hours=policy.baseline_h)
     # Before an earlier action changed it, a statement was another one: its baseline begins there.
-    changed = last_changes(loop.ledger, loop.name, until=verification.acted_from, bystanders=True)
+    changed = last_changes(loop.ledger, loop.name, since=since, until=verification.acted_from, bystanders=True)
     frame = since_changes(loop.ledger.rollups.frame(loop.name, since, now), changed)
     kinds = loop.ledger.rollups.statements(loop.name).set_index("fingerprint")["kind"]
     treated = set(verification.treated)
@@ -247,6 +247,8 @@ def record_improvement(loop: Loop, action: Action) -> None:
     undone = action.state in (State.REVERTED, State.REVERTING, State.REVERT_FAILED)
     gained_pct = None if action.ratio is None else 100 * (1 - action.ratio)
     saved = action.predicted.get("saved_ms_per_hour")
+    looks = loop.ledger.verifications.looks(action.change_set_id) if action.change_set_id else []
+    look = looks[-1] if looks else {"n": {}, "evidence": {}}
     shown = action.outcome in (Outcome.BETTER, Outcome.WORSE, Outcome.UNATTRIBUTED)
     loop.ledger.actions.record_improvement(
         {
@@ -254,7 +256,7 @@ def record_improvement(loop: Loop, action: Action) -> None:
             "target": action.target,
             "analysis_id": action.analysis_id,
             "hypothesis_type": action.action_type,
-            "analysis_results": {"predicted": action.predicted, "verdict": action.verdict_reason, "n": None},
+            "analysis_results": {"predicted": action.predicted, "verdict": action.verdict_reason, "n": look["n"]},
             "generated_code": "; ".join(action.statements),
             "target_file": action.relation,
             "change_type": action.action_type,
@@ -262,6 +264,7 @@ def record_improvement(loop: Loop, action: Action) -> None:
             "estimated_impact": None if saved is None else f"{saved:.0f} ms per hour",
             "success_score": _SCORES.get(action.outcome_class or "Failed", 0.0),
             "latency_improvement": gained_pct if shown else None,
+            "performance_delta": look["evidence"].get("saved_ms_per_hour") if shown else None,
             "error_message": action.error,
             "was_deployed": action.applied_at is not None,
             "was_rolled_back": undone,

@@ -1,0 +1,233 @@
+"""Do looks keep what helped, undo what hurt and leave open what cannot be told? Real indexes, told histories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ooda_dagster.collect.deltas import COUNTED, KEY, pack
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.settings import Mode
+from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
+from ooda_dagster.ledger.verifications import Verification
+from ooda_dagster.loop.verify import due_looks, verify
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
+
+_BUCKET_S, _CALLS = 2, 20
+_BEFORE_S, _AGO_S = 60, 50  # the baseline's length, and how long ago the deed was
+
+Course = tuple[float, ...]  # ms per call: before the deed and since, or also what it was in the baseline's first half
+
+
+def history(stage: Stage, courses: Mapping[str, Course]) -> None:
+    """Buckets of the last minutes, of statements that are called evenly and waver a little."""
+    rollups, name, now = stage.ledger.rollups, stage.loop.name, stage.loop.clock()
+    rollups.learn_queries(name, [(n, f, "select", f"select {n}") for n, f in enumerate(courses, 1)])
+    ids = {f: q for q, f in rollups.known_statements(name).items()}
+    known = rollups.known_queries(name)
+    nothing = pack(pd.DataFrame(columns=pd.Index([*KEY, "since", *COUNTED])))
+    previous = None
+    for step in range((_BEFORE_S + _AGO_S) // _BUCKET_S):
+        at_s = step * _BUCKET_S - _BEFORE_S  # since the deed
+        rows = []
+        for n, (fingerprint, course) in enumerate(courses.items()):
+            ms = course[-1] if at_s >= 0 else course[0] if at_s < -_BEFORE_S / 2 else course[-2]
+            total = _CALLS * ms * (1 + 0.02 * math.sin(step * (n + 2)))
+            values = {"statement_id": known[ids[fingerprint]], "n": _CALLS, "sum_ms": total}
+            rows.append(dict.fromkeys(COUNTERS, 0.0) | values)
+        taken_at = now - timedelta(seconds=_AGO_S - at_s)
+        current = Snapshot(taken_at, {}, nothing)
+        assert rollups.store(name, previous=previous, current=current, frame=pd.DataFrame(rows))
+        previous = current
+
+
+def judged(stage: Stage, *actions: Action, bystanders: tuple[str, ...] = ()) -> str:
+    """Put built actions under judgement as one change set that reached the statement `t`; its id."""
+    now = stage.loop.clock()
+    acted = now - timedelta(seconds=_AGO_S)
+    change_set = stage.ledger.verifications.begin(
+        stage.loop.name, [a.action_id for a in actions], treated=["t"], bystanders=bystanders, now=acted
+    )
+    stage.ledger.verifications.update(change_set, acted_until=acted, next_look_at=now)
+    return change_set
+
+
+def past_its_deadline(stage: Stage) -> Stage:
+    """The same with a deadline that is over for what was done so long ago."""
+    settings = stage.loop.settings
+    verifying = settings.verifying.model_copy(update={"deadline_s": _AGO_S - 5, "low_traffic_deadline_s": _AGO_S - 5})
+    return replace(stage, loop=replace(stage.loop, settings=settings.model_copy(update={"verifying": verifying})))
+
+
+def used(stage: Stage, column: str = "customer") -> None:
+    """Let statements use the index on a column."""
+    query = f"set enable_seqscan = off; set enable_bitmapscan = off; select id from orders where {column} = '7'"
+    stage.database.execute(query, dsn=stage.database.app)
+
+
+def opened(stage: Stage) -> list[Verification]:
+    return list(stage.ledger.verifications.open(stage.loop.name))
+
+
+def test_what_helped_is_kept_with_the_saving_that_was_measured(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    change_set = judged(stage, action)
+    used(stage)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome, ended.outcome_class) == (State.KEPT, Outcome.BETTER, "HighSuccess")
+    assert ended.ratio == pytest.approx(0.5, abs=0.03)
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert float(row["latency_improvement"]) == pytest.approx(50, abs=3)
+    # 10 calls a second that took 10 ms, and half of it is gone.
+    assert float(row["performance_delta"]) == pytest.approx(10 * 5 * 3600, rel=0.15)
+    assert row["analysis_results"]["n"]["calls_after"] > 300
+    (look,) = stage.ledger.verifications.looks(change_set)
+    assert look["final"]
+    assert look["evidence"]["control"] == "statements on other tables"
+    assert opened(stage) == []
+
+
+def test_what_hurt_is_undone_at_once(stage: Stage) -> None:
+    before = stage.definitions()
+    action = stage.built()
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.REVERTED, Outcome.WORSE)
+    assert "work per call rose by 2" in (ended.revert_reason or "")
+    assert stage.definitions() == before
+    assert opened(stage) == []
+
+
+def test_what_all_statements_share_is_no_effect(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 3.0)})
+    judged(stage, action)
+    assert verify(stage.loop) == []
+    (still,) = opened(stage)
+    assert still.next_look_at is not None
+    assert still.next_look_at > stage.loop.clock()
+    assert due_looks(stage.loop) == []
+
+
+@pytest.mark.parametrize(("policy", "state"), [("keep", State.INCONCLUSIVE), ("revert", State.REVERTED)])
+def test_at_the_deadline_policy_says_what_becomes_of_it(stage: Stage, policy: str, state: State) -> None:
+    stage = past_its_deadline(stage.with_acting(on_inconclusive=policy))
+    action = stage.built()
+    history(stage, {"t": (1.0, 1.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (state, Outcome.INCONCLUSIVE)
+    assert opened(stage) == []
+
+
+def test_an_index_that_no_plan_used_goes_whatever_the_clock_says(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    (ended,) = verify(stage.loop)
+    assert ended.state == State.REVERTED
+    assert "never used" in (ended.revert_reason or "")
+
+
+def test_of_a_set_the_one_that_is_used_least_goes_and_the_rest_is_judged_anew(stage: Stage) -> None:
+    useful, idle = stage.built(ON_CUSTOMER), stage.built(ON_STATUS)
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, useful, idle)
+    used(stage)
+    (ended,) = verify(stage.loop)
+    assert ended.action_id == idle.action_id
+    assert stage.now(useful).state == State.VERIFYING
+    (still,) = opened(stage)
+    assert still.acted_until is not None
+    assert stage.loop.clock() - still.acted_until < timedelta(seconds=10)
+
+
+def test_in_a_mode_that_does_not_act_the_undo_is_left_to_a_person(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    said: list[str] = []
+    settings = stage.loop.settings.model_copy(update={"mode": Mode.PROPOSE})
+    assert verify(replace(stage.loop, settings=settings, say=said.append)) == []
+    assert (stage.now(action).state, stage.now(action).outcome) == (State.VERIFYING, Outcome.WORSE)
+    assert action.object_name in stage.database.indexes()
+    assert any("ooda actions rollback" in line for line in said)
+    assert len(opened(stage)) == 1
+
+
+def test_an_undo_that_cannot_be_now_is_tried_again(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    with stage.loop.target.acting("somebody") as other:
+        assert other.try_lock()
+        assert verify(stage.loop) == []
+        assert stage.now(action).state == State.VERIFYING
+    (ended,) = verify(stage.loop, at_once=True)
+    assert ended.state == State.REVERTED
+
+
+def _mended_before(stage: Stage, reached: str) -> None:
+    """An earlier change set, closed by now, that reached a statement in the middle of the baseline."""
+    now = stage.loop.clock()
+    then = now - timedelta(seconds=_AGO_S + _BEFORE_S / 2)
+    action = stage.built(ON_STATUS)
+    change_set = stage.ledger.verifications.begin(
+        stage.loop.name, [action.action_id], treated=[reached], bystanders=[], now=then
+    )
+    stage.ledger.verifications.update(change_set, acted_until=then, open=False, closed_at=then)
+    verdict: dict[str, Any] = {"outcome": Outcome.BETTER, "ratio": 0.01, "closed_at": then}
+    stage.ledger.actions.transition(action.action_id, State.KEPT, actor="policy", applied_at=then, **verdict)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_baseline_begins_where_an_earlier_action_ended(stage: Stage, told: bool) -> None:
+    """The control's own step would drown the effect, were it not known whose step it is."""
+    if told:
+        _mended_before(stage, "c")
+    action = stage.built()
+    history(stage, {"t": (10.0, 10.0, 5.0), "c": (100.0, 1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    assert [a.outcome for a in verify(stage.loop)] == ([Outcome.BETTER] if told else [])
+
+
+def test_where_nothing_else_runs_statements_beside_it_are_the_control(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "beside": (1.0, 1.0)})
+    change_set = judged(stage, action, bystanders=("beside",))
+    used(stage)
+    assert [a.outcome for a in verify(stage.loop)] == [Outcome.BETTER]
+    assert stage.ledger.verifications.looks(change_set)[0]["evidence"]["control"].startswith("other statements")
+
+
+def test_without_any_control_a_change_is_unattributed_and_kept_at_the_deadline(stage: Stage) -> None:
+    stage = past_its_deadline(stage)
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0)})
+    judged(stage, action)
+    used(stage)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.KEPT, Outcome.UNATTRIBUTED)
+
+
+def test_what_was_undone_by_hand_meanwhile_is_not_judged(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    change_set = judged(stage, action)
+    stage.rollback(action)
+    assert verify(stage.loop) == []
+    assert opened(stage) == []
+    assert stage.ledger.verifications.looks(change_set) == []
