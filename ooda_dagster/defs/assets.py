@@ -20,33 +20,12 @@ from ooda_dagster.core.messages import (
 )
 from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.metadata import describe
+from ooda_dagster.defs.names import CYCLE, SOURCES, Names
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.ledger import Cycle, CycleRefusedError
 from ooda_dagster.loop import act, cycle, decide, hypothesize, learn, observe, verify
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.ooda import Ooda
-
-#: One run, one target; a failure of the network is tried again within the run.
-_COMMON: dict[str, Any] = {
-    "key_prefix": ["ooda"],
-    "partitions_def": targets,
-    "backfill_policy": dg.BackfillPolicy.multi_run(1),
-    "io_manager_key": "ooda_messages",
-    "output_required": False,
-    "kinds": {"postgres"},
-}
-
-
-def _asset(**spec: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.asset` for ours. That `backfill_policy` may still change is ours to know; a user's warnings stay."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.asset(**_COMMON, **spec)
-
-
-def _of(name: str) -> dict[str, dg.AssetIn]:
-    """The message of the phase before."""
-    return {name: dg.AssetIn(key=dg.AssetKey(["ooda", name]))}
 
 
 class CycleConfig(dg.Config):
@@ -67,11 +46,12 @@ def _out(message: Message) -> Iterator[dg.Output]:
 def _phase(context: dg.AssetExecutionContext, loop: Loop, message: Message) -> Iterator[dg.Output]:
     """The output of a phase, which ends the cycle where the run was asked for nothing behind it."""
     yield from _out(message)
-    selected = context.run.asset_selection
-    later = CYCLE_KEYS[CYCLE_KEYS.index(context.asset_key) + 1 :]
+    name = context.asset_key.path[-1]
+    selected = {key.path[-1] for key in context.run.asset_selection or ()}
+    later = CYCLE[CYCLE.index(name) + 1 :]
     begun = loop.ledger.cycles.of_run(root_run_id(context.run))
     if begun is not None and selected and not selected & set(later):
-        why = f"the run was asked for no more than {context.asset_key.path[-1]}"
+        why = f"the run was asked for no more than {name}"
         loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason=why)
 
 
@@ -92,11 +72,6 @@ def _skip(context: dg.AssetExecutionContext, refusal: CycleRefusedError) -> None
     context.instance.add_run_tags(context.run.run_id, {"ooda/skipped": str(refusal)[:250]})
 
 
-@_asset(
-    group_name="ooda_observe",
-    deps=[dg.AssetKey(["target", name]) for name in ("statements", "catalogue", "inference_requests")],
-    description="What is slow, new or odd on the target, and what could not be seen?",
-)
 def observations(
     context: dg.AssetExecutionContext, config: CycleConfig, ooda: dg.ResourceParam[Ooda]
 ) -> Iterator[dg.Output]:
@@ -124,11 +99,6 @@ def _tags(begun: Cycle) -> dict[str, str]:
     }
 
 
-@_asset(
-    ins=_of("observations"),
-    group_name="ooda_decide",
-    description="What would help, by how much, at what risk, and undone how?",
-)
 def hypotheses(
     context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], observations: Observation
 ) -> Iterator[dg.Output]:
@@ -137,11 +107,6 @@ def hypotheses(
     yield from _phase(context, loop, known or hypothesize.hypothesize(loop, observations))
 
 
-@_asset(
-    ins=_of("hypotheses"),
-    group_name="ooda_decide",
-    description="What is allowed, queued for a person, or denied, and why?",
-)
 def decisions(
     context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], hypotheses: Hypotheses
 ) -> Iterator[dg.Output]:
@@ -150,11 +115,6 @@ def decisions(
     yield from _phase(context, loop, known or decide.decide(loop, hypotheses))
 
 
-@_asset(
-    ins=_of("decisions"),
-    group_name="ooda_act",
-    description="What was done to the target, and what did it touch?",
-)
 def action_results(
     context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], decisions: Decisions
 ) -> Iterator[dg.Output]:
@@ -168,11 +128,6 @@ def action_results(
     yield from _phase(context, loop, known or act.act(loop, decisions, dry_run=dry_run))
 
 
-@_asset(
-    ins=_of("action_results"),
-    group_name="ooda_learn",
-    description="Which verdicts closed, what was undone, and when to look again?",
-)
 def learning_deltas(
     context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], action_results: ActionResults
 ) -> Iterator[dg.Output]:
@@ -190,11 +145,6 @@ def learning_deltas(
         )
 
 
-@_asset(
-    group_name="ooda_learn",
-    deps=[dg.AssetKey(["target", "statements"])],
-    description="What do the looks at open verdicts show since the last one?",
-)
 def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
     looked = [v.change_set_id for v in verify.due_looks(loop)]
@@ -212,32 +162,98 @@ def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) ->
     )
 
 
-ASSETS = [observations, hypotheses, decisions, action_results, learning_deltas, verdicts]
-CYCLE_KEYS = [
-    dg.AssetKey(["ooda", name])
-    for name in ("observations", "hypotheses", "decisions", "action_results", "learning_deltas")
-]
+def make_assets(names: Names) -> list[dg.AssetsDefinition]:
+    """The loop under these names."""
 
-SOURCES = [
-    dg.AssetSpec(
-        ["target", "statements"],
-        partitions_def=targets,
-        group_name="ooda_target",
-        kinds={"postgres"},
-        description="What does the target execute? Its statement statistics, sampled into the ledger every minute.",
-    ),
-    dg.AssetSpec(
-        ["target", "catalogue"],
-        partitions_def=targets,
-        group_name="ooda_target",
-        kinds={"postgres"},
-        description="What does the target hold? Its tables, indexes and column statistics.",
-    ),
-    dg.AssetSpec(
-        ["target", "inference_requests"],
-        partitions_def=targets,
-        group_name="ooda_target",
-        kinds={"postgres"},
-        description="What was asked of the models? The target's table of inference requests, where it has one.",
-    ),
-]
+    def after(name: str) -> dict[str, dg.AssetIn]:
+        return {name: dg.AssetIn(key=names.key(name))}
+
+    return [
+        _asset(
+            names,
+            observations,
+            "observe",
+            "What is slow, new or odd on the target, and what could not be seen?",
+            deps=[_dep(names, name) for name in SOURCES],
+        ),
+        _asset(
+            names,
+            hypotheses,
+            "decide",
+            "What would help, by how much, at what risk, and undone how?",
+            ins=after("observations"),
+        ),
+        _asset(
+            names,
+            decisions,
+            "decide",
+            "What is allowed, queued for a person, or denied, and why?",
+            ins=after("hypotheses"),
+        ),
+        _asset(
+            names,
+            action_results,
+            "act",
+            "What was done to the target, and what did it touch?",
+            ins=after("decisions"),
+        ),
+        _asset(
+            names,
+            learning_deltas,
+            "learn",
+            "Which verdicts closed, what was undone, and when to look again?",
+            ins=after("action_results"),
+        ),
+        _asset(
+            names,
+            verdicts,
+            "learn",
+            "What do the looks at open verdicts show since the last one?",
+            deps=[_dep(names, "statements")],
+        ),
+    ]
+
+
+def _asset(names: Names, function: Callable[..., Any], group: str, question: str, **spec: Any) -> dg.AssetsDefinition:
+    """`dg.asset` for ours. That `backfill_policy` may still change is ours to know; a user's warnings stay."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(
+            key=names.key(function.__name__),
+            group_name=names.group(group),
+            description=question,
+            partitions_def=targets,
+            backfill_policy=dg.BackfillPolicy.multi_run(1),  # one run, one target
+            io_manager_key="ooda_messages",
+            output_required=False,
+            kinds={"postgres"},
+            **spec,
+        )(function)
+
+
+def _dep(names: Names, source: str) -> dg.AssetDep:
+    """On a source asset; one of the user's may be partitioned as they like."""
+    theirs = source in names.sources
+    return dg.AssetDep(names.source(source), partition_mapping=dg.AllPartitionMapping() if theirs else None)
+
+
+_SOURCES = {
+    "statements": "What does the target execute? Its statement statistics, sampled into the ledger every minute.",
+    "catalogue": "What does the target hold? Its tables, indexes and column statistics.",
+    "inference_requests": "What was asked of the models? The target's table of inference requests, where it has one.",
+}
+
+
+def make_sources(names: Names) -> list[dg.AssetSpec]:
+    """What the loop reads, but for those that the user has as assets already."""
+    return [
+        dg.AssetSpec(
+            names.source(name),
+            partitions_def=targets,
+            group_name=names.group("target"),
+            kinds={"postgres"},
+            description=question,
+        )
+        for name, question in _SOURCES.items()
+        if name not in names.sources
+    ]

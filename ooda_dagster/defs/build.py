@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import dagster as dg
 
 from ooda_dagster.config import Config, load_config
-from ooda_dagster.defs.assets import ASSETS, SOURCES
-from ooda_dagster.defs.checks import CHECKS
+from ooda_dagster.defs.assets import make_assets, make_sources
+from ooda_dagster.defs.checks import make_checks
 from ooda_dagster.defs.io_manager import MessageIOManager
-from ooda_dagster.defs.jobs import JOBS
-from ooda_dagster.defs.schedules import ooda_adaptive_delay, ooda_due_looks
-from ooda_dagster.defs.sensors import ooda_sample_statements
+from ooda_dagster.defs.jobs import make_jobs
+from ooda_dagster.defs.names import names_of
+from ooda_dagster.defs.schedules import SCHEDULES
+from ooda_dagster.defs.sensors import SENSORS
 from ooda_dagster.loop.ooda import Ooda
 
 
-def build_definitions(config: Config | None = None) -> dg.Definitions:
-    """All definitions, for `config` or for what `load_config` finds."""
+def build_definitions(
+    config: Config | None = None,
+    *,
+    key_prefix: str | Sequence[str] | None = None,
+    group_prefix: str | None = None,
+    source_assets: Mapping[str, object] | None = None,
+) -> dg.Definitions:
+    """All definitions, for `config` or for what `load_config` finds; to be merged into a deployment of your own.
+
+    key_prefix, group_prefix: go before our asset keys and groups. source_assets: `statements`, `catalogue`,
+    `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is.
+    Raises ConfigError for a configuration that cannot be used, ValueError for an unknown source.
+    """
     ooda = Ooda(config or load_config())
+    names = names_of(key_prefix, group_prefix, source_assets or {})
     return dg.Definitions(
-        assets=[*SOURCES, *ASSETS],
-        asset_checks=CHECKS,
-        jobs=JOBS,
-        schedules=[ooda_adaptive_delay, ooda_due_looks],
-        sensors=[ooda_sample_statements],
+        assets=[*make_sources(names), *make_assets(names)],
+        asset_checks=make_checks(names),
+        jobs=make_jobs(names),
+        schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda)},
     )

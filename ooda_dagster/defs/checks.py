@@ -12,30 +12,11 @@ from ooda_dagster.actions.recovery import mismatches
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.metadata import table
+from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.loop.ooda import Ooda
 
 
-def _key(name: str) -> dg.AssetKey:
-    return dg.AssetKey(["ooda", name])
-
-
-def _check(**spec: Any) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """`dg.asset_check`, by target. That checks may be partitioned is a preview of Dagster's, and ours to know."""
-
-    def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.PreviewWarning)
-            return dg.asset_check(partitions_def=targets, **spec)(function)
-
-    return decorate
-
-
-@_check(
-    asset=_key("observations"),
-    blocking=True,
-    description="What the journal says was done is what the catalogue holds; nothing acts before they agree.",
-)
 def journal_matches_catalogue(
     context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]
 ) -> dg.AssetCheckResult:
@@ -53,10 +34,6 @@ def journal_matches_catalogue(
     )
 
 
-@_check(
-    asset=_key("action_results"),
-    description="No action of the newest cycle failed, and no undo is stuck.",
-)
 def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
     ledger, name = ooda.ledger, context.partition_key
     stuck = ledger.actions.list(name, states=(State.REVERT_FAILED,))
@@ -72,10 +49,6 @@ def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourcePa
     )
 
 
-@_check(
-    asset=_key("learning_deltas"),
-    description="No action was shown to make its statements slower since the last cycle.",
-)
 def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
     ledger, name = ooda.ledger, context.partition_key
     newest = ledger.cycles.latest(name, 2)
@@ -103,4 +76,32 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
     )
 
 
-CHECKS = [journal_matches_catalogue, no_failed_action, no_proven_regression]
+def make_checks(names: Names) -> list[dg.AssetChecksDefinition]:
+    """The checks, on assets of these names."""
+    return [
+        _check(
+            journal_matches_catalogue,
+            names.key("observations"),
+            "What the journal says was done is what the catalogue holds; nothing acts before they agree.",
+            blocking=True,
+        ),
+        _check(
+            no_failed_action,
+            names.key("action_results"),
+            "No action of the newest cycle failed, and no undo is stuck.",
+        ),
+        _check(
+            no_proven_regression,
+            names.key("learning_deltas"),
+            "No action was shown to make its statements slower since the last cycle.",
+        ),
+    ]
+
+
+def _check(
+    function: Callable[..., dg.AssetCheckResult], asset: dg.AssetKey, description: str, **spec: Any
+) -> dg.AssetChecksDefinition:
+    """`dg.asset_check`, by target. That checks may be partitioned is a preview of Dagster's, and ours to know."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.asset_check(asset=asset, partitions_def=targets, description=description, **spec)(function)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
-from ooda_dagster.defs.assets import CYCLE_KEYS
+from ooda_dagster.defs.names import Names
+
+#: Schedules and sensors know their jobs by these.
+CYCLE_JOB, VERIFY_JOB = "ooda_cycle", "ooda_verify"
 
 #: A build may take hours; a worker that hangs is ended after this.
 _MAX_RUNTIME_S = str(6 * 3600)
 
-ooda_cycle = dg.define_asset_job(
-    "ooda_cycle",
-    selection=dg.AssetSelection.assets(*CYCLE_KEYS),
-    executor_def=dg.in_process_executor,
-    description="One turn of the loop for one target: observe, hypothesize, decide, act, learn.",
-    tags={"ooda/kind": "cycle", "dagster/priority": "10", "dagster/max_runtime": _MAX_RUNTIME_S},
-)
 
-ooda_verify = dg.define_asset_job(
-    "ooda_verify",
-    selection=dg.AssetSelection.assets(dg.AssetKey(["ooda", "verdicts"])),
-    executor_def=dg.in_process_executor,
-    description="An interim look at what is being judged: keep what helped, undo what hurt.",
-    tags={"ooda/kind": "verify", "dagster/priority": "10", "dagster/max_runtime": "1800"},
-)
-
-JOBS = [ooda_cycle, ooda_verify]
+def make_jobs(names: Names) -> list[Any]:
+    """The jobs over assets of these names."""
+    return [
+        dg.define_asset_job(
+            CYCLE_JOB,
+            selection=dg.AssetSelection.assets(*names.cycle),
+            executor_def=dg.in_process_executor,
+            description="One turn of the loop for one target: observe, hypothesize, decide, act, learn.",
+            tags={"ooda/kind": "cycle", "dagster/priority": "10", "dagster/max_runtime": _MAX_RUNTIME_S},
+        ),
+        dg.define_asset_job(
+            VERIFY_JOB,
+            selection=dg.AssetSelection.assets(names.key("verdicts")),
+            executor_def=dg.in_process_executor,
+            description="An interim look at what is being judged: keep what helped, undo what hurt.",
+            tags={"ooda/kind": "verify", "dagster/priority": "10", "dagster/max_runtime": "1800"},
+        ),
+    ]

@@ -16,7 +16,7 @@ from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.core.cadence import Delay, due_at
 from ooda_dagster.core.messages import iso
 from ooda_dagster.defs.io_manager import root_run_id
-from ooda_dagster.defs.jobs import ooda_cycle, ooda_verify
+from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import schedule_status
 from ooda_dagster.ledger.cycles import Due
@@ -28,7 +28,7 @@ _RE_ARM_MINUTES = 60
 
 
 @dg.schedule(
-    job=ooda_cycle,
+    job_name=CYCLE_JOB,
     cron_schedule="* * * * *",
     name="ooda_adaptive_delay",
     default_status=schedule_status(),
@@ -103,7 +103,7 @@ def _run_request(ooda: Ooda, due: Due, key: str) -> dg.RunRequest:
 
 
 @dg.schedule(
-    job=ooda_verify,
+    job_name=VERIFY_JOB,
     cron_schedule="* * * * *",
     name="ooda_due_looks",
     default_status=schedule_status(),
@@ -140,3 +140,6 @@ def _look(
         step = timedelta(seconds=ooda.config.targets[target].settings.verifying.look_every_s)
         ooda.ledger.verifications.update(verification.change_set_id, next_look_at=now + step)
     return None
+
+
+SCHEDULES = [ooda_adaptive_delay, ooda_due_looks]

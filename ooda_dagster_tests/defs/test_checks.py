@@ -87,7 +87,7 @@ def regression_check(ooda: Ooda) -> dg.AssetCheckResult:
     return _result(no_proven_regression, ooda)
 
 
-def _result(check: dg.AssetChecksDefinition, ooda: Ooda) -> dg.AssetCheckResult:
+def _result(check: Callable[..., dg.AssetCheckResult], ooda: Ooda) -> dg.AssetCheckResult:
     result = check(dg.build_op_context(partition_key=NAME), ooda=ooda)
     assert isinstance(result, dg.AssetCheckResult)
     return result

@@ -14,7 +14,8 @@ import ooda_dagster.defs
 from ooda_dagster.config import Config, Reference, TargetConfig
 from ooda_dagster.definitions import defs
 from ooda_dagster.defs.build import build_definitions
-from ooda_dagster.defs.checks import CHECKS
+from ooda_dagster.defs.checks import make_checks
+from ooda_dagster.defs.names import Names
 from ooda_dagster_tests.defs.ground import PHASES, key
 
 GROUPS = {
@@ -109,7 +110,7 @@ def test_loading_starts_nothing() -> None:
 
 def test_no_asset_returns_a_materialize_result() -> None:
     """Without a value it would skip handle_output, yet downstream would load: a message would be lost silently."""
-    for module in Path(inspect.getfile(ooda_dagster.defs)).parent.glob("*.py"):
+    for module in Path(inspect.getfile(ooda_dagster.defs)).parent.rglob("*.py"):
         tree = ast.parse(module.read_text())
         names = {
             n.attr if isinstance(n, ast.Attribute) else n.id
@@ -121,7 +122,7 @@ def test_no_asset_returns_a_materialize_result() -> None:
 
 def test_checks_take_no_value_of_an_asset() -> None:
     """A check with an asset as parameter would call load_input, and so receive a message."""
-    for check in CHECKS:  # its only inputs are orderings
+    for check in make_checks(Names()):  # its only inputs are orderings
         assert [repr(i.dagster_type).count("_Nothing") for i in check.op.ins.values()] == [1]
 
 

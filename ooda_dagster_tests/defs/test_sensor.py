@@ -11,7 +11,7 @@ import pytest
 
 from ooda_dagster.config import Config, Reference, TargetConfig
 from ooda_dagster.core.settings import Settings
-from ooda_dagster.defs.sensors import ooda_sample_statements
+from ooda_dagster.defs.sensors.sample_statements import ooda_sample_statements
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda

@@ -1,0 +1,5 @@
+"""What the loop notices by itself. One file a sensor."""
+
+from ooda_dagster.defs.sensors.sample_statements import ooda_sample_statements
+
+SENSORS = [ooda_sample_statements]
