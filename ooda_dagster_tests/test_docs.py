@@ -9,19 +9,20 @@ from pathlib import Path
 import jsonschema
 import pytest
 import typer.main
+from pydantic import BaseModel
 
 from ooda_dagster.cli.app import app
 from ooda_dagster.core.settings import Settings
 
 _TOP = Path(__file__).parent.parent
 _DOCS = _TOP / "docs"
-_GROUPS = ("sampling", "advice", "acting", "verifying")
 _PAGES = [_TOP / "README.md", *sorted(_DOCS.glob("*.md"))]
 
 
 def _defaults() -> dict[str, str]:
     settings = Settings()
-    found = {f"{group}.{key}": value for group in _GROUPS for key, value in getattr(settings, group)}
+    groups = {name: value for name, value in settings if isinstance(value, BaseModel)}
+    found = {f"{group}.{key}": value for group, values in groups.items() for key, value in values}
     return {key: "none" if value == () else f"`{value}`" for key, value in found.items()}
 
 

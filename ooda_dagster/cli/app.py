@@ -27,6 +27,7 @@ COMMANDS = {
     "improvements": ("status", "improvements", "The improvement history, newest first."),
     "actions": ("actions", "app", "What was proposed, done and undone."),
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),
+    "queues": ("queues", "app", "The message bus: queues, conversations, dead letters."),
     "pause": ("approvals", "pause", "Begin no new action on a target; what is live is still judged and undone."),
     "resume": ("approvals", "resume", "Let a paused target be acted on again."),
     "recover": ("actions", "recover", "Finish or take back what a killed worker left."),

@@ -6,6 +6,7 @@ Where it is silent: a failed action counts as worse; nothing closed while a veri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,8 +52,18 @@ def next_delay(closed: Sequence[Closed], *, failed: int = 0, open_verifications:
     return Delay(30, "nothing changed")
 
 
+def resume_delay(attempts: int, error: str, *, first_s: float, most: int) -> Delay:
+    """Until a cycle that broke off is taken on again: doubled with each attempt, an hour at most."""
+    minutes = min(math.ceil(first_s / 60 * 2 ** max(attempts - 1, 0)), 60)
+    return Delay(minutes, f"goes on with a cycle that broke off at attempt {attempts} of {most}: {error}")
+
+
 def due_at(now: datetime, delay: Delay) -> datetime:
-    """The full minute at which the delay is over: schedules tick on full minutes."""
-    due = now + timedelta(minutes=delay.minutes)
-    rounded = due.replace(second=0, microsecond=0)
-    return rounded if rounded == due else rounded + timedelta(minutes=1)
+    """The full minute at which the delay is over."""
+    return full_minute(now + timedelta(minutes=delay.minutes))
+
+
+def full_minute(moment: datetime) -> datetime:
+    """The moment rounded up to a full minute: schedules tick on full minutes."""
+    rounded = moment.replace(second=0, microsecond=0)
+    return rounded if rounded == moment else rounded + timedelta(minutes=1)

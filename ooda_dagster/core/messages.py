@@ -160,9 +160,9 @@ class Hypotheses(Message):
 
 
 class Decision(_Body):
-    """What policy says of one hypothesis: the rule that spoke, and what would change its mind."""
+    """What policy, or a person, says of one action: the rule that spoke, and what would change its mind."""
 
-    hypothesis_id: str
+    hypothesis_id: str | None = None  # None: a person's own proposal
     action_id: str
     state: State
     rule: str
@@ -264,6 +264,8 @@ class Analyze(Message):
     previous_analysis_id: str | None = None
     latency_improvement: float | None = None
     delay_minutes: int = 0
+    lookback_hours: float | None = None  # where somebody asked for a certain one
+    requested_by: str | None = None
 
 
 #: Message of each phase, in the order of the loop.

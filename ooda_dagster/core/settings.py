@@ -107,6 +107,15 @@ class Verifying(_Group):
     high_success_ratio: Share = 0.90
 
 
+class Messaging(_Group):
+    """How often a message is tried, and how long the conversation of a cycle may last."""
+
+    max_attempts: PositiveInt = 5
+    retry_s: Positive = 5  # before the second attempt of a run
+    resume_s: Positive = 300  # before another run takes a broken cycle on; doubled each time
+    lifetime_h: Positive = 2
+
+
 class Settings(_Group):
     """The settings of one target."""
 
@@ -116,6 +125,7 @@ class Settings(_Group):
     advice: Advice = Advice()
     acting: Acting = Acting()
     verifying: Verifying = Verifying()
+    messages: Messaging = Messaging()
 
 
 #: What a profile changes, as keys of the configuration.
@@ -136,6 +146,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
             "deadline_s": 80,
             "low_traffic_deadline_s": 100,
         },
+        "messages": {"retry_s": 1, "resume_s": 60},
     },
 }
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import dagster as dg
 
+from ooda_dagster.config import ConfigError, ConnectionReferenceError
+from ooda_dagster.core.contracts import check_sender
 from ooda_dagster.core.messages import (
     ActionResults,
+    Analyze,
     Decisions,
     Hypotheses,
     LearningDelta,
@@ -18,7 +21,9 @@ from ooda_dagster.core.messages import (
     Observation,
     Verdicts,
 )
-from ooda_dagster.defs.io_manager import root_run_id
+from ooda_dagster.defs.attempts import attempt
+from ooda_dagster.defs.io_manager import receive, root_run_id
+from ooda_dagster.defs.jobs import APPROVED_JOB
 from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.names import CYCLE, SOURCES, Names
 from ooda_dagster.defs.partitions import targets
@@ -35,57 +40,122 @@ class CycleConfig(dg.Config):
     lookback_hours: float | None = None
 
 
+def observations(
+    context: dg.AssetExecutionContext, config: CycleConfig, ooda: dg.ResourceParam[Ooda]
+) -> Iterator[dg.Output]:
+    loop = _loop(context, ooda)
+    tags = context.run.tags
+    try:
+        begun = cycle.begin(
+            loop,
+            run_id=root_run_id(context.run),
+            due=datetime.fromisoformat(tags["ooda/due_at"]) if "ooda/due_at" in tags else loop.clock(),
+            trigger=tags.get("ooda/trigger", "hand"),
+            dry_run=config.dry_run,
+            fresh=config.lookback_hours is not None,
+        )
+    except CycleRefusedError as refusal:
+        return _skip(context, refusal)
+    context.instance.add_run_tags(context.run.run_id, _tags(begun))
+    analyze = receive(ooda, Analyze, begun)
+    with attempt(context, loop, begun, Analyze):
+        asked = analyze.lookback_hours if isinstance(analyze, Analyze) else None
+        known = loop.ledger.messages.load(Observation, begun.analysis_id)
+        message = known or observe.observe(loop, begun, lookback_hours=config.lookback_hours or asked)
+    yield from _out(message)
+    _end_of_selection(context, loop, begun)
+
+
+def hypotheses(
+    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], observations: Observation
+) -> Iterator[dg.Output]:
+    yield from _turn(
+        context, ooda, observations, Hypotheses, lambda loop, _: hypothesize.hypothesize(loop, observations)
+    )
+
+
+def decisions(
+    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], hypotheses: Hypotheses
+) -> Iterator[dg.Output]:
+    yield from _turn(context, ooda, hypotheses, Decisions, lambda loop, _: decide.decide(loop, hypotheses))
+
+
+def action_results(
+    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], decisions: Decisions
+) -> Iterator[dg.Output]:
+    def carry_out(loop: Loop, begun: Cycle | None) -> ActionResults:
+        return act.act(loop, decisions, dry_run=begun is None or begun.dry_run)
+
+    yield from _turn(context, ooda, decisions, ActionResults, carry_out)
+
+
+def learning_deltas(
+    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], action_results: ActionResults
+) -> Iterator[dg.Output]:
+    yield from _turn(context, ooda, action_results, LearningDelta, lambda loop, _: learn.learn(loop, action_results))
+
+
+def _turn(
+    context: dg.AssetExecutionContext,
+    ooda: Ooda,
+    received: Message,
+    kind: type[Message],
+    work: Callable[[Loop, Cycle | None], Message],
+) -> Iterator[dg.Output]:
+    """What a phase answers to a message: what it answered already in this analysis, or the outcome of its work."""
+    loop = _loop(context, ooda)
+    try:
+        begun = _go_on(context, loop, received)
+    except CycleRefusedError as refusal:
+        return _skip(context, refusal)
+    with attempt(context, loop, begun, type(received)):
+        message = loop.ledger.messages.load(kind, received.analysis_id) or work(loop, begun)
+        check_sender(context.asset_key.path[-1], message)
+    yield from _out(message)
+    _end_of_selection(context, loop, begun)
+
+
 def _loop(context: dg.AssetExecutionContext, ooda: Ooda) -> Loop:
-    return ooda.loop(context.partition_key, context.log.info)
+    try:
+        return ooda.loop(context.partition_key, context.log.info)
+    except (ConfigError, ConnectionReferenceError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _out(message: Message) -> Iterator[dg.Output]:
     yield dg.Output(message, metadata=describe(message))
 
 
-def _phase(context: dg.AssetExecutionContext, loop: Loop, message: Message) -> Iterator[dg.Output]:
-    """The output of a phase, which ends the cycle where the run was asked for nothing behind it."""
-    yield from _out(message)
-    name = context.asset_key.path[-1]
-    selected = {key.path[-1] for key in context.run.asset_selection or ()}
-    later = CYCLE[CYCLE.index(name) + 1 :]
-    begun = loop.ledger.cycles.of_run(root_run_id(context.run))
-    if begun is not None and selected and not selected & set(later):
-        why = f"the run was asked for no more than {name}"
-        loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason=why)
-
-
-def _cycle(context: dg.AssetExecutionContext, loop: Loop) -> Cycle | None:
-    """The cycle of this run, which goes on with it if an earlier run left it; None in a run that replays.
-
-    Raises CycleRefusedError where another cycle runs meanwhile.
-    """
-    begun = loop.ledger.cycles.of_run(root_run_id(context.run))
+def _go_on(context: dg.AssetExecutionContext, loop: Loop, received: Message) -> Cycle | None:
+    """The cycle of this run; None in a run that replays. Raises CycleRefusedError where another runs meanwhile."""
+    run_id = root_run_id(context.run)
+    if context.run.job_name == APPROVED_JOB:
+        due, analysis_id = loop.clock(), received.analysis_id
+        begun = cycle.begin(loop, run_id=run_id, due=due, trigger="approval", analysis_id=analysis_id)
+        context.instance.add_run_tags(context.run.run_id, _tags(begun))
+        return begun
+    begun = loop.ledger.cycles.of_run(run_id)
     if begun is None:
         return None
-    return cycle.begin(loop, run_id=begun.run_id, due=begun.due_at, trigger=begun.trigger, dry_run=begun.dry_run)
+    return cycle.begin(loop, run_id=run_id, due=begun.due_at, trigger=begun.trigger, dry_run=begun.dry_run)
+
+
+def _end_of_selection(context: dg.AssetExecutionContext, loop: Loop, begun: Cycle | None) -> None:
+    """End the cycle where the run was asked for nothing behind this phase."""
+    name = context.asset_key.path[-1]
+    later = CYCLE[CYCLE.index(name) + 1 :]
+    selected = {key.path[-1] for key in context.run.asset_selection or ()}
+    if context.run.job_name == APPROVED_JOB:
+        selected = {name}
+    if begun is not None and later and selected and not selected & set(later):
+        why = f"the run was asked for no more than {name}"
+        loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason=why)
 
 
 def _skip(context: dg.AssetExecutionContext, refusal: CycleRefusedError) -> None:
     """End the run here, by name: the rest of it is skipped."""
     context.log.warning("skipped: %s", refusal)
     context.instance.add_run_tags(context.run.run_id, {"ooda/skipped": str(refusal)[:250]})
-
-
-def observations(
-    context: dg.AssetExecutionContext, config: CycleConfig, ooda: dg.ResourceParam[Ooda]
-) -> Iterator[dg.Output]:
-    loop = _loop(context, ooda)
-    tags = context.run.tags
-    due = datetime.fromisoformat(tags["ooda/due_at"]) if "ooda/due_at" in tags else loop.clock()
-    trigger, run_id = tags.get("ooda/trigger", "hand"), root_run_id(context.run)
-    try:
-        begun = cycle.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=config.dry_run)
-    except CycleRefusedError as refusal:
-        return _skip(context, refusal)
-    context.instance.add_run_tags(context.run.run_id, _tags(begun))
-    known = loop.ledger.messages.load(Observation, begun.analysis_id)
-    yield from _phase(context, loop, known or observe.observe(loop, begun, lookback_hours=config.lookback_hours))
 
 
 def _tags(begun: Cycle) -> dict[str, str]:
@@ -97,52 +167,6 @@ def _tags(begun: Cycle) -> dict[str, str]:
         "ooda/trigger": begun.trigger,
         "ooda/due_at": begun.due_at.isoformat(),
     }
-
-
-def hypotheses(
-    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], observations: Observation
-) -> Iterator[dg.Output]:
-    loop = _loop(context, ooda)
-    known = loop.ledger.messages.load(Hypotheses, observations.analysis_id)
-    yield from _phase(context, loop, known or hypothesize.hypothesize(loop, observations))
-
-
-def decisions(
-    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], hypotheses: Hypotheses
-) -> Iterator[dg.Output]:
-    loop = _loop(context, ooda)
-    known = loop.ledger.messages.load(Decisions, hypotheses.analysis_id)
-    yield from _phase(context, loop, known or decide.decide(loop, hypotheses))
-
-
-def action_results(
-    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], decisions: Decisions
-) -> Iterator[dg.Output]:
-    loop = _loop(context, ooda)
-    known = loop.ledger.messages.load(ActionResults, decisions.analysis_id)
-    try:
-        begun = _cycle(context, loop)
-    except CycleRefusedError as refusal:
-        return _skip(context, refusal)
-    dry_run = begun is None or begun.dry_run
-    yield from _phase(context, loop, known or act.act(loop, decisions, dry_run=dry_run))
-
-
-def learning_deltas(
-    context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda], action_results: ActionResults
-) -> Iterator[dg.Output]:
-    loop = _loop(context, ooda)
-    known = loop.ledger.messages.load(LearningDelta, action_results.analysis_id)
-    try:
-        begun = _cycle(context, loop)
-    except CycleRefusedError as refusal:
-        return _skip(context, refusal)
-    delta = known or learn.learn(loop, action_results)
-    yield from _out(delta)
-    if begun is not None:
-        loop.ledger.cycles.finish(
-            begun.analysis_id, now=loop.clock(), next_due_at=delta.next_due_at, reason=delta.next_due_reason
-        )
 
 
 def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) -> Iterator[dg.Output]:

@@ -20,7 +20,10 @@ from ooda_dagster.core.messages import (
     Verdicts,
 )
 from ooda_dagster.defs.assets import CycleConfig
+from ooda_dagster.defs.attempts import one_line
 from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
+from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop import cycle as cycles
@@ -49,6 +52,7 @@ class Runner:
 
     def __init__(self, config: Config, instance: dg.DagsterInstance) -> None:
         self.ooda = Ooda(config)
+        self._names = Names()
         self._instance = instance
         self._definitions = build_definitions(config)
         ensure(instance, config.targets)
@@ -66,19 +70,22 @@ class Runner:
         loop = self.ooda.loop(target)
         run_id, due = str(uuid.uuid4()), datetime.now(UTC)
         # Asked for here too: in the run a refusal is a skip, for who waits for the answer it is an error.
-        begun = cycles.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=dry_run)
+        fresh = lookback_hours is not None or observe_only
+        begun = cycles.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=dry_run, fresh=fresh)
         config = CycleConfig(dry_run=dry_run, lookback_hours=lookback_hours)
         try:
             self._execute(
-                "ooda_cycle",
+                CYCLE_JOB,
                 target,
                 run_id,
                 {"ooda/due_at": due.isoformat(), "ooda/trigger": trigger, "ooda/target": target},
-                {"ooda__observations": {"config": config.model_dump(exclude_none=True)}},
-                [dg.AssetKey(["ooda", "observations"])] if observe_only else None,
+                {self._names.op("observations"): {"config": config.model_dump(exclude_none=True)}},
+                [self._names.key("observations")] if observe_only else None,
             )
         except BaseException as error:
-            cycles.fail(loop, begun.analysis_id, str(error) or type(error).__name__)
+            cycles.interrupt(loop, begun.analysis_id, one_line(error))
+            if isinstance(error, dg.Failure) and error.__cause__ is not None:
+                raise error.__cause__ from error  # what failed, not that it did
             raise
         return self._read(begun, run_id)
 
@@ -100,7 +107,7 @@ class Runner:
         """One look at what is due."""
         run_id = str(uuid.uuid4())
         tags = {"ooda/target": target, "ooda/trigger": "hand"}
-        self._execute("ooda_verify", target, run_id, tags, {}, None)
+        self._execute(VERIFY_JOB, target, run_id, tags, {}, None)
         return self.ooda.ledger.messages.load(Verdicts, f"verify-{run_id}")
 
     def _execute(

@@ -79,15 +79,20 @@ def _request(context: dg.ScheduleEvaluationContext, ooda: Ooda, due: Due, now: d
 
 
 def _re_arm(ooda: Ooda, due: Due, run: dg.DagsterRun | None, now: datetime) -> None:
-    """Move a due time whose run ended without doing so, and end the cycle that it left open."""
+    """Move a due time whose run ended without doing so. A cycle that the run left open is taken on by a later run;
+    where a person canceled it, it is over."""
     began = ooda.ledger.cycles.ran(due.target, due.deliver_at)
     how = run.tags.get("ooda/skipped") or run.status.value if run else f"{began.state if began else 'begun'} elsewhere"
     delay = Delay(_RE_ARM_MINUTES, f"cycle ended as {how}")
-    at = due_at(now, delay)
+    cycles = ooda.ledger.cycles
     if run and began and began.run_id == root_run_id(run) and began.state == "running":
-        ooda.ledger.cycles.finish(began.analysis_id, now=now, next_due_at=at, reason=delay.reason, error=delay.reason)
+        if run.status == dg.DagsterRunStatus.CANCELED:
+            cycles.end(began.analysis_id, delay.reason, now=now)
+        else:
+            policy = ooda.config.targets[due.target].settings.messages
+            cycles.interrupt(began.analysis_id, f"its run ended as {how}", now=now, policy=policy)
     else:
-        ooda.ledger.cycles.request(due.target, at, delay.reason)
+        cycles.request(due.target, due_at(now, delay), delay.reason)
 
 
 def _run_request(ooda: Ooda, due: Due, key: str) -> dg.RunRequest:

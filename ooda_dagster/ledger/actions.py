@@ -246,10 +246,11 @@ class Actions:
         with connection(self._engine) as conn:
             return [_action(row) for row in conn.execute(query).mappings()][::-1]
 
-    def unlearned(self, target: str) -> Sequence[Action]:
-        """Actions that ended since learning last reported, and were not reported yet."""
+    def unlearned(self, target: str, analysis_id: str) -> Sequence[Action]:
+        """Actions that ended and were reported by no other analysis: a learning that broke off reports them again."""
         ended = sa.or_(action.c.closed_at.is_not(None), action.c.state == State.FAILED)
-        query = sa.select(*_COLUMNS).where(action.c.target == target, ended, action.c.learned_in.is_(None))
+        mine = sa.or_(action.c.learned_in.is_(None), action.c.learned_in == analysis_id)
+        query = sa.select(*_COLUMNS).where(action.c.target == target, ended, mine)
         with connection(self._engine) as conn:
             return [_action(row) for row in conn.execute(query.order_by(action.c.proposed_at)).mappings()]
 

@@ -5,45 +5,21 @@ Who starts a cycle does not matter: `begin` decides, once, whether it runs. `ana
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.settings import Messaging
+from ooda_dagster.ledger import conversations
+from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import analyze_queue, cycle, target
-from ooda_dagster.ledger.worker import Worker
+from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, target
 
-#: How long a cycle of an unreachable host is believed to run; a cycle acts for minutes, an index build may take hours.
-LEASE = timedelta(hours=6)
-
-
-class CycleRefusedError(RuntimeError):
-    """The cycle does not run, because another one runs or ran in its place."""
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """One turn of the loop for one target."""
-
-    analysis_id: str
-    target: str
-    due_at: datetime
-    run_id: str
-    trigger: str
-    mode: str
-    dry_run: bool
-    started_at: datetime
-    state: str
-    finished_at: datetime | None = None
-    error: str | None = None
-    next_due_at: datetime | None = None
-    next_due_reason: str | None = None
+__all__ = ["Cycle", "CycleRefusedError", "Cycles", "Due"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +30,10 @@ class Due:
     deliver_at: datetime
     reason: str
     previous_analysis_id: str | None
+    body: dict[str, Any] = field(default_factory=dict)
 
 
-_COLUMNS = [cycle.c[name] for name in Cycle.__dataclass_fields__]
+_COLUMNS = conversations.COLUMNS
 
 
 class Cycles:
@@ -106,79 +83,66 @@ class Cycles:
             return [dict(row) for row in conn.execute(sa.select(target).order_by(target.c.name)).mappings()]
 
     def begin(
-        self, name: str, *, due_at: datetime, run_id: str, trigger: str, mode: str, now: datetime, dry_run: bool = False
+        self,
+        name: str,
+        *,
+        due_at: datetime,
+        run_id: str,
+        trigger: str,
+        mode: str,
+        now: datetime,
+        dry_run: bool = False,
+        fresh: bool = False,
+        analysis_id: str | None = None,
+        policy: Messaging | None = None,
     ) -> Cycle:
-        """Begin the cycle of `name` that was due at `due_at`, or go on with it where `run_id` began it.
+        """Begin the cycle of `name` that was due at `due_at`, or go on with one: its own, or one that broke off.
 
-        Raises CycleRefusedError, which names the cycle that stands in the way: an equal one that ran, or one that runs.
+        fresh: end one that broke off, and begin anew. Raises CycleRefusedError, which names the cycle that stands in
+        the way: an equal one that ran, or one that runs.
         """
-        worker = Worker.current()
-        holder = {
-            "host": worker.host,
-            "pid": worker.pid,
-            "process_started": worker.started,
-            "lease_until": now + LEASE,
-        }
+        start = Start(due_at, run_id, trigger, mode, dry_run, fresh, analysis_id)
         with connection(self._engine) as conn:
-            conn.execute(sa.select(target.c.name).where(target.c.name == name).with_for_update()).one()
-            own = conn.execute(sa.select(*_COLUMNS).where(cycle.c.run_id == run_id)).mappings().one_or_none()
-            if own and own["state"] == "finished":
-                return Cycle(**own)
-            if own:
-                if own["state"] == "failed":
-                    self._refuse_second(conn, name, now)
-                again = sa.update(cycle).where(cycle.c.run_id == run_id)
-                conn.execute(again.values(state="running", finished_at=None, error=None, **holder))
-                return Cycle(**{**own, "state": "running", "finished_at": None, "error": None})
-            same = sa.select(*_COLUMNS).where(cycle.c.target == name, cycle.c.due_at == due_at)
-            if ran := conn.execute(same).mappings().one_or_none():
-                which = f"analysis {ran['analysis_id']}, {ran['state']}"
-                raise CycleRefusedError(f"the cycle of {name} due at {iso(due_at)} already ran: {which}")
-            self._refuse_second(conn, name, now)
-            analysis_id = str(uuid.uuid4())
-            values = {
-                "analysis_id": analysis_id,
-                "target": name,
-                "due_at": due_at,
-                "run_id": run_id,
-                "trigger": trigger,
-                "mode": mode,
-                "dry_run": dry_run,
-                "started_at": now,
-            }
-            conn.execute(sa.insert(cycle).values(**values, **holder))
-            return Cycle(**values, state="running")
+            return conversations.begin(conn, name, start, now=now, policy=policy or Messaging())
 
-    def _refuse_second(self, conn: sa.Connection, name: str, now: datetime) -> None:
-        """Raise where another cycle of the target runs; write off one whose worker is dead."""
-        running = sa.select(cycle).where(cycle.c.target == name, cycle.c.state == "running")
-        other = conn.execute(running).mappings().one_or_none()
-        if not other:
-            return
-        alive = Worker(other["host"], other["pid"], other["process_started"]).alive()
-        if alive or (alive is None and other["lease_until"] > now):
-            raise CycleRefusedError(
-                f"a cycle of {name} runs since {iso(other['started_at'])}: analysis {other['analysis_id']}, "
-                f"process {other['pid']} on {other['host']}"
-            )
-        dead = sa.update(cycle).where(cycle.c.analysis_id == other["analysis_id"])
-        conn.execute(dead.values(state="failed", finished_at=now, error="its worker died"))
+    def interrupt(self, analysis_id: str, error: str, *, now: datetime, policy: Messaging | None = None) -> bool:
+        """A run broke off: a later one goes on with its cycle, until a message was tried too often; False where the
+        cycle does not run."""
+        with connection(self._engine) as conn:
+            return conversations.interrupt(conn, analysis_id, error, now, policy or Messaging())
+
+    def end(self, analysis_id: str, error: str, *, now: datetime) -> None:
+        """End a cycle with an error, for good, and come again in an hour."""
+        with connection(self._engine) as conn:
+            conversations.end(conn, analysis_id, error, now, timer=True)
 
     def of_run(self, run_id: str) -> Cycle | None:
-        """The cycle that a run began."""
-        return self._one(cycle.c.run_id == run_id)
+        """The cycle that a run began, or went on with."""
+        return self._one(cycle_run.c.run_id == run_id)
 
     def get(self, analysis_id: str) -> Cycle | None:
-        return self._one(cycle.c.analysis_id == analysis_id)
-
-    def _one(self, condition: sa.ColumnElement[bool]) -> Cycle | None:
         with connection(self._engine) as conn:
-            row = conn.execute(sa.select(*_COLUMNS).where(condition)).mappings().one_or_none()
+            query = sa.select(*_COLUMNS).where(cycle.c.analysis_id == analysis_id)
+            row = conn.execute(query).mappings().one_or_none()
+            return Cycle(**row) if row else None
+
+    def _one(self, *conditions: sa.ColumnElement[bool]) -> Cycle | None:
+        joined = cycle.join(cycle_run, cycle_run.c.analysis_id == cycle.c.analysis_id)
+        with connection(self._engine) as conn:
+            query = sa.select(*_COLUMNS).select_from(joined).where(*conditions)
+            row = conn.execute(query).mappings().one_or_none()
             return Cycle(**row) if row else None
 
     def ran(self, name: str, due_at: datetime) -> Cycle | None:
-        """The cycle that was begun for a due time."""
-        return self._one(sa.and_(cycle.c.target == name, cycle.c.due_at == due_at))
+        """The cycle that a run began, or went on with, for a due time."""
+        return self._one(cycle_run.c.target == name, cycle_run.c.due_at == due_at)
+
+    def running(self, name: str) -> Cycle | None:
+        """The cycle that a run works on now, as far as the ledger knows."""
+        with connection(self._engine) as conn:
+            query = sa.select(*_COLUMNS).where(cycle.c.target == name, cycle.c.state == "running")
+            row = conn.execute(query).mappings().one_or_none()
+            return Cycle(**row) if row else None
 
     def latest(self, name: str, limit: int = 20) -> Sequence[Cycle]:
         """Newest cycles of a target."""
@@ -186,39 +150,15 @@ class Cycles:
         with connection(self._engine) as conn:
             return [Cycle(**row) for row in conn.execute(query).mappings()]
 
-    def finish(
-        self,
-        analysis_id: str,
-        *,
-        now: datetime,
-        next_due_at: datetime | None,
-        reason: str,
-        error: str | None = None,
-    ) -> None:
+    def finish(self, analysis_id: str, *, now: datetime, next_due_at: datetime | None, reason: str) -> None:
         """End a cycle and set the timer, in one transaction; without a due time the timer stays as it is."""
         with connection(self._engine) as conn:
-            ended = sa.update(cycle).where(cycle.c.analysis_id == analysis_id, cycle.c.state == "running")
-            row = conn.execute(
-                ended.values(
-                    state="failed" if error else "finished",
-                    finished_at=now,
-                    error=error,
-                    next_due_at=next_due_at,
-                    next_due_reason=reason,
-                ).returning(cycle.c.target)
-            ).one_or_none()
-            if row and next_due_at is not None:
-                self._request(conn, row.target, next_due_at, reason, analysis_id)
+            conversations.finish(conn, analysis_id, now, next_due_at, reason)
 
-    def request(self, name: str, deliver_at: datetime, reason: str) -> None:
-        """Move the timer of a target."""
+    def request(self, name: str, deliver_at: datetime, reason: str, *, body: dict[str, Any] | None = None) -> None:
+        """Move the timer of a target. body: fields of the Analyze message that the cycle will receive."""
         with connection(self._engine) as conn:
-            self._request(conn, name, deliver_at, reason, None)
-
-    def _request(self, conn: sa.Connection, name: str, at: datetime, reason: str, previous: str | None) -> None:
-        values = {"deliver_at": at, "reason": reason, "previous_analysis_id": previous, "enqueued_at": sa.func.now()}
-        row = insert(analyze_queue).values(target=name, **values)
-        conn.execute(row.on_conflict_do_update(index_elements=["target"], set_=values))
+            conversations.move_timer(conn, name, deliver_at, reason, body=body)
 
     def queue(self, names: Sequence[str] | None = None) -> Sequence[Due]:
         """Open requests, earliest first."""
@@ -227,6 +167,7 @@ class Cycles:
             analyze_queue.c.deliver_at,
             analyze_queue.c.reason,
             analyze_queue.c.previous_analysis_id,
+            analyze_queue.c.body,
         ).order_by(analyze_queue.c.deliver_at)
         if names is not None:
             query = query.where(analyze_queue.c.target.in_(names))

@@ -14,6 +14,7 @@ from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
+from ooda_dagster.ledger.queues import Queues
 from ooda_dagster.ledger.rollups import Rollups
 from ooda_dagster.ledger.tables import audit_event
 from ooda_dagster.ledger.verifications import Verifications
@@ -26,6 +27,7 @@ class Ledger:
         self.engine = create_engine(dsn)
         self.cycles = Cycles(self.engine)
         self.messages = Messages(self.engine)
+        self.queues = Queues(self.engine)
         self.rollups = Rollups(self.engine)
         self.literals = Literals(self.engine)
         self.hypotheses = HypothesisStore(self.engine)

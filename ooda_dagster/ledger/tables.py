@@ -76,13 +76,14 @@ analyze_queue = Table(
     _moment("enqueued_at", nullable=False, server_default=func.now()),
 )
 
+#: A turn of the loop, and the conversation of its phases: it outlives a run that dies, until `expires_at`.
 cycle = Table(
     "cycle",
     metadata,
     Column("analysis_id", Text, primary_key=True),
     Column("target", Text, ForeignKey(target.c.name, ondelete="CASCADE"), nullable=False),
     _moment("due_at", nullable=False),
-    Column("run_id", Text, nullable=False, unique=True),
+    Column("run_id", Text, nullable=False, unique=True),  # the run that took it on last
     Column("trigger", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("dry_run", Boolean, nullable=False, server_default=text("false")),
@@ -91,17 +92,31 @@ cycle = Table(
     Column("process_started", Float, nullable=False),
     _moment("lease_until", nullable=False),
     _moment("started_at", nullable=False),
+    _moment("expires_at", nullable=False),
     _moment("finished_at"),
     Column("state", Text, nullable=False, server_default="running"),
     Column("error", Text),
     _moment("next_due_at"),
     Column("next_due_reason", Text),
     UniqueConstraint("target", "due_at"),
-    CheckConstraint("state in ('running', 'finished', 'failed')", name="state"),
+    CheckConstraint("state in ('running', 'interrupted', 'finished', 'failed')", name="state"),
     Index("uq_cycle_running", "target", unique=True, postgresql_where=text("state = 'running'")),
+    Index("ix_cycle_target_started", "target", text("started_at desc")),
 )
 
-#: The output of each phase, once.
+#: Every run that took part in a cycle: a due time is answered once, whoever answers it.
+cycle_run = Table(
+    "cycle_run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("analysis_id", Text, ForeignKey(cycle.c.analysis_id, ondelete="CASCADE"), nullable=False),
+    Column("target", Text, nullable=False),
+    _moment("due_at", nullable=False),
+    _moment("began_at", nullable=False),
+    UniqueConstraint("target", "due_at"),
+)
+
+#: What a phase sent, once. Where the next phase is to receive it, the queue it waits in.
 message = Table(
     "message",
     metadata,
@@ -113,8 +128,36 @@ message = Table(
     Column("replayed", Boolean, nullable=False, server_default=text("false")),
     Column("body", JSONB, nullable=False),
     _moment("created_at", nullable=False, server_default=func.now()),
+    Column("queue", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("received_at"),
+    _moment("acknowledged_at"),
     UniqueConstraint("analysis_id", "phase"),
     Index("ix_message_latest", "target", "phase", text("created_at desc")),
+    Index(
+        "ix_message_waiting",
+        "queue",
+        "target",
+        postgresql_where=text("queue is not null and acknowledged_at is null"),
+    ),
+)
+
+#: Messages that could not be worked on, and why; their conversation ended with that error.
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("dead_letter_id", BigInteger, Identity(), primary_key=True),
+    Column("message_id", BigInteger, ForeignKey(message.c.message_id, ondelete="CASCADE"), nullable=False, unique=True),
+    Column("analysis_id", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    _moment("died_at", nullable=False),
+    _moment("cleared_at"),
+    Column("cleared_by", Text),
+    Index("ix_dead_letter_open", "target", postgresql_where=text("cleared_at is null")),
 )
 
 statement = Table(

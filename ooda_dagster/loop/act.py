@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from ooda_dagster.actions.executor import Outcome
 from ooda_dagster.actions.looks import start_looks
+from ooda_dagster.actions.recovery import recover
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
-from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.journal import IN_FLIGHT, LIVE, State
 from ooda_dagster.core.messages import ActionResults, Decisions, Executed
 from ooda_dagster.core.policy import change_sets, waits_for
 from ooda_dagster.core.scrub import scrubbed
@@ -26,6 +27,8 @@ def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionRes
     expire(loop)
     may = loop.settings.mode.acts and not dry_run and not decisions.replayed
     if may:
+        if loop.ledger.actions.list(loop.name, states=IN_FLIGHT):  # a cycle that broke off here left one
+            recover(loop.target, loop.ledger, loop.settings, say=loop.say)
         ready, held = _ready(loop, decisions)
         results += [_executed(loop, Outcome(a, why)) for a, why in held]
         for group in _groups(ready):

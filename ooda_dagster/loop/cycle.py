@@ -1,19 +1,27 @@
-"""One whole turn of the loop in one call, for those who do not need Dagster to order the phases."""
+"""A cycle's begin and its breaking off, as every door to the loop asks for them."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from ooda_dagster.core.cadence import Delay, due_at
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.context import Loop
 
-#: After a cycle that ended without learning.
-_AFTER_FAILURE = 60
 
+def begin(
+    loop: Loop,
+    *,
+    run_id: str,
+    due: datetime,
+    trigger: str,
+    dry_run: bool = False,
+    fresh: bool = False,
+    analysis_id: str | None = None,
+) -> Cycle:
+    """Begin the cycle that is due at `due`, or go on with one that broke off, unless it is to be `fresh`.
 
-def begin(loop: Loop, *, run_id: str, due: datetime, trigger: str, dry_run: bool = False) -> Cycle:
-    """Begin the cycle that is due at `due`, or raise CycleRefusedError, which names what stands in the way."""
+    Raises CycleRefusedError, which names what stands in the way.
+    """
     return loop.ledger.cycles.begin(
         loop.name,
         due_at=due,
@@ -22,17 +30,12 @@ def begin(loop: Loop, *, run_id: str, due: datetime, trigger: str, dry_run: bool
         mode=loop.settings.mode,
         now=loop.clock(),
         dry_run=dry_run,
+        fresh=fresh,
+        analysis_id=analysis_id,
+        policy=loop.settings.messages,
     )
 
 
-def fail(loop: Loop, analysis_id: str, error: str) -> None:
-    """End a cycle that broke off, and look again in an hour."""
-    now = loop.clock()
-    delay = Delay(_AFTER_FAILURE, f"cycle ended with an error: {error[:200]}")
-    loop.ledger.cycles.finish(analysis_id, now=now, next_due_at=due_at(now, delay), reason=delay.reason, error=error)
-
-
-def full_minute(moment: datetime) -> datetime:
-    """The moment rounded up to a full minute: the schedule's ticks."""
-    rounded = moment.replace(second=0, microsecond=0)
-    return rounded if rounded == moment else rounded + timedelta(minutes=1)
+def interrupt(loop: Loop, analysis_id: str, error: str) -> None:
+    """A run broke off: a later one goes on with its cycle."""
+    loop.ledger.cycles.interrupt(analysis_id, error, now=loop.clock(), policy=loop.settings.messages)

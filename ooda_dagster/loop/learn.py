@@ -30,7 +30,7 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     begun = loop.ledger.cycles.get(results.analysis_id)
     if not results.replayed and not (begun and begun.dry_run):  # a verdict may undo what it is about
         verify(loop)
-    ended = list(loop.ledger.actions.unlearned(loop.name))
+    ended = list(loop.ledger.actions.unlearned(loop.name, results.analysis_id))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
     delay = delay_after(ended, len(open_actions))
     for action in ended:

@@ -14,7 +14,7 @@ from ooda_dagster.core.messages import iso
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.defs.schedules import ooda_adaptive_delay
-from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster_tests.defs.ground import NAME, unreachable
 
@@ -124,13 +124,41 @@ def test_a_skipped_run_is_re_armed_with_what_stood_in_its_way(clock: Clock) -> N
     assert clock.timer[1] == "cycle ended as a cycle of shop runs since noon"
 
 
-def test_the_cycle_of_a_run_that_died_is_ended_with_it(clock: Clock) -> None:
+def begun(clock: Clock, run_id: str) -> Cycle:
+    """The cycle that the run of noon began."""
+    return clock.ooda.ledger.cycles.begin(
+        NAME, due_at=NOON, run_id=run_id, trigger="schedule", mode="propose", now=NOON
+    )
+
+
+def test_the_cycle_of_a_run_that_died_waits_for_the_next_run(clock: Clock) -> None:
     clock.due(NOON)
-    run_id = clock.run(one(clock.tick()), Run.FAILURE)
-    clock.ooda.ledger.cycles.begin(NAME, due_at=NOON, run_id=run_id, trigger="schedule", mode="propose", now=NOON)
+    cycle = begun(clock, clock.run(one(clock.tick()), Run.FAILURE))
+    later = NOON + timedelta(minutes=1)
+    clock.tick(later)
+    (left,) = clock.ooda.ledger.cycles.latest(NAME)
+    assert (left.analysis_id, left.state, left.error) == (cycle.analysis_id, "interrupted", "its run ended as FAILURE")
+    assert clock.timer[0] == later + timedelta(minutes=5)
+    assert "goes on with a cycle that broke off at attempt 1 of 5" in clock.timer[1]
+    assert one(clock.tick(clock.timer[0])).tags["ooda/due_at"] == clock.timer[0].isoformat()
+
+
+def test_the_cycle_of_a_run_that_a_person_canceled_is_over(clock: Clock) -> None:
+    clock.due(NOON)
+    begun(clock, clock.run(one(clock.tick()), Run.CANCELED))
     clock.tick(NOON + timedelta(minutes=1))
-    (cycle,) = clock.ooda.ledger.cycles.latest(NAME)
-    assert (cycle.state, cycle.error) == ("failed", "cycle ended as FAILURE")
+    (left,) = clock.ooda.ledger.cycles.latest(NAME)
+    assert (left.state, left.error) == ("failed", "cycle ended as CANCELED")
+    assert clock.timer[0] == NOON + timedelta(minutes=61)
+
+
+def test_a_run_that_was_deleted_after_it_began_is_not_started_again(clock: Clock) -> None:
+    clock.due(NOON)
+    run_id = clock.run(one(clock.tick()), Run.STARTED)
+    begun(clock, run_id)
+    clock.instance.delete_run(run_id)
+    assert isinstance(clock.tick(NOON + timedelta(minutes=1)), str)
+    assert clock.timer[1] == "cycle ended as running elsewhere"
 
 
 def test_a_due_time_that_another_dagster_took_is_re_armed(clock: Clock) -> None:

@@ -206,7 +206,7 @@ def test_actions_are_listed_by_state_and_by_when_they_changed_the_target(known: 
 def test_what_ended_is_learned_once(known: Ledger) -> None:
     failed = move(known, propose(known), State.APPROVED, State.APPLYING, State.FAILED)
     propose(known, identity="waits")
-    assert [a.action_id for a in known.actions.unlearned("t")] == [failed.action_id]
+    assert [a.action_id for a in known.actions.unlearned("t", "a1")] == [failed.action_id]
     known.actions.learned([failed.action_id], "a1")
-    assert known.actions.unlearned("t") == []
+    assert known.actions.unlearned("t", "a2") == []
     assert known.actions.get(failed.action_id).learned_in == "a1"

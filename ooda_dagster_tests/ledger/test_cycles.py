@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ooda_dagster.ledger import Cycle, CycleRefusedError, Ledger
-from ooda_dagster.ledger.cycles import LEASE
+from ooda_dagster.ledger.conversations import LEASE
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, dsn_of, processes, register
 
 
@@ -66,13 +66,12 @@ def test_a_due_time_has_one_cycle_however_it_ended(known: Ledger) -> None:
         begin(known, "r2")
 
 
-def test_a_cycle_of_a_dead_worker_is_written_off(known: Ledger) -> None:
+def test_the_cycle_of_a_dead_worker_is_taken_on_by_the_next_run(known: Ledger) -> None:
     dead = left_by_a_dead_worker(known, "r1")
     second = begin(known, "r2", due_at=NOW + MINUTE)
-    assert second.state == "running"
-    lost = known.cycles.get(dead)
-    assert lost is not None
-    assert (lost.state, lost.error) == ("failed", "its worker died")
+    assert (second.analysis_id, second.state, second.run_id) == (dead, "running", "r2")
+    assert known.cycles.of_run("r1") == known.cycles.of_run("r2") == second
+    assert known.cycles.ran("t", NOW + MINUTE) == second
 
 
 def test_a_dead_worker_s_due_time_is_not_run_again_by_another_run(known: Ledger) -> None:
@@ -89,13 +88,13 @@ def test_the_same_run_goes_on_with_its_cycle_after_its_worker_died(known: Ledger
 
 def test_a_run_that_failed_goes_on_under_the_same_analysis(known: Ledger) -> None:
     first = begin(known)
-    finish(known, first, error="boom", next_due_at=None)
+    known.cycles.interrupt(first.analysis_id, "boom", now=NOW)
     again = begin(known)
     assert (again.analysis_id, again.state, again.error) == (first.analysis_id, "running", None)
 
 
 def test_a_run_that_failed_does_not_go_on_beside_another_cycle(known: Ledger) -> None:
-    finish(known, begin(known), error="boom")
+    known.cycles.interrupt(begin(known).analysis_id, "boom", now=NOW)
     other = begin(known, "r2", due_at=NOW + MINUTE)
     with pytest.raises(CycleRefusedError, match=other.analysis_id):
         begin(known)
@@ -157,9 +156,9 @@ def test_a_cycle_that_is_finished_twice_moves_the_timer_once(known: Ledger) -> N
 
 
 def test_without_a_due_time_the_timer_stays(known: Ledger) -> None:
-    finish(known, begin(known), next_due_at=None, error="boom")
+    finish(known, begin(known), next_due_at=None)
     assert known.cycles.queue()[0].reason == "new target"
-    assert known.cycles.latest("t")[0].error == "boom"
+    assert known.cycles.latest("t")[0].state == "finished"
 
 
 def test_a_target_has_one_timer(known: Ledger) -> None:
