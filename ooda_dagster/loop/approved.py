@@ -11,8 +11,8 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.decide import POLICY
 
 
-def approved_by_people(ledger: Ledger, name: str) -> Sequence[Action]:
-    """Approved actions of a target whose approval is a person's."""
+def approved_by_people(ledger: Ledger, name: str | None = None) -> Sequence[Action]:
+    """Approved actions, of a target or of all, whose approval is a person's."""
     approved = ledger.actions.list(name, states=(State.APPROVED,))
     return [a for a in approved if a.decided_by not in (None, POLICY) and a.approved_hash == a.statements_hash]
 

@@ -72,10 +72,14 @@ def test_a_run_never_spans_two_targets() -> None:
 def test_jobs_run_in_one_process_and_are_limited_in_time() -> None:
     jobs = {job.name: job for job in REPOSITORY.get_all_jobs()}
     assert {"ooda_cycle", "ooda_verify"} <= jobs.keys()
-    for name, kind in (("ooda_cycle", "cycle"), ("ooda_verify", "verify")):
+    for name, kind, priority in (
+        ("ooda_cycle", "cycle", "10"),
+        ("ooda_verify", "verify", "10"),
+        ("ooda_act_approved", "act", "20"),
+    ):
         assert jobs[name].executor_def == dg.in_process_executor
         assert jobs[name].tags["ooda/kind"] == kind
-        assert jobs[name].tags["dagster/priority"] == "10"
+        assert jobs[name].tags["dagster/priority"] == priority
         assert 600 <= int(jobs[name].tags["dagster/max_runtime"]) <= 6 * 3600
 
 
@@ -86,6 +90,8 @@ def test_what_is_materialised_past_our_jobs_runs_in_one_process_too() -> None:
 def test_jobs_hold_the_assets_of_their_name() -> None:
     assert set(defs.resolve_job_def("ooda_cycle").asset_layer.executable_asset_keys) == {key(p) for p in PHASES}
     assert set(defs.resolve_job_def("ooda_verify").asset_layer.executable_asset_keys) == {key("verdicts")}
+    approved = defs.resolve_job_def("ooda_act_approved").asset_layer.executable_asset_keys
+    assert set(approved) == {key("action_results")}
 
 
 def test_checks_sit_on_their_assets_and_only_one_blocks() -> None:
@@ -105,7 +111,8 @@ def test_loading_starts_nothing() -> None:
     schedules = {s.name: s.default_status for s in REPOSITORY.schedule_defs}
     sensors = {s.name: s.default_status for s in REPOSITORY.sensor_defs}
     assert schedules == dict.fromkeys(("ooda_adaptive_delay", "ooda_due_looks"), dg.DefaultScheduleStatus.STOPPED)
-    assert sensors == {"ooda_sample_statements": dg.DefaultSensorStatus.STOPPED}
+    names = ("ooda_sample_statements", "ooda_approvals")
+    assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.STOPPED)
 
 
 def test_no_asset_returns_a_materialize_result() -> None:
