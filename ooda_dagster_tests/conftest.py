@@ -19,7 +19,7 @@ from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, merged
+from ooda_dagster_tests.support import Database, fresh_ledger, merged
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
 # start must hear it.
@@ -83,12 +83,8 @@ def database(target_server: Cluster) -> Iterator[Database]:
 @pytest.fixture
 def ledger(ledger_server: Cluster) -> Iterator[Ledger]:
     """An empty ledger; dropped afterwards."""
-    name = f"ledger_{uuid.uuid4().hex[:12]}"
-    ledger_server.create_database(name, template="ledger_template")
-    opened = Ledger(ledger_server.dsn(name))
-    yield opened
-    opened.close()
-    ledger_server.drop_database(name)
+    with fresh_ledger(ledger_server) as opened:
+        yield opened
 
 
 @pytest.fixture

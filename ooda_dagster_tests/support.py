@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import psycopg
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE, OBSERVE_ROLE
 from ooda_dagster.embedded import Cluster
+from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.postgres.queries import trusted
 
 
@@ -61,6 +63,24 @@ class Database:
             schema,
         )
         return dict(rows)
+
+
+@contextmanager
+def fresh_ledger(server: Cluster) -> Iterator[Ledger]:
+    """An empty ledger on the ledger's server; dropped afterwards."""
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    server.create_database(name, template="ledger_template")
+    opened = Ledger(server.dsn(name))
+    try:
+        yield opened
+    finally:
+        opened.close()
+        server.drop_database(name)
+
+
+def dsn_of(ledger: Ledger) -> str:
+    """For what connects on its own: the URL, with its password and without SQLAlchemy's driver."""
+    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def make_orders(database: Database, rows: int = 200_000) -> None:

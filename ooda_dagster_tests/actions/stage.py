@@ -25,7 +25,7 @@ from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database, make_orders, merged, wait_until
+from ooda_dagster_tests.support import Database, dsn_of, make_orders, merged, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
 ON_STATUS = IndexSpec.on("public", "orders", "status")
@@ -199,10 +199,6 @@ def writer(database: Database) -> Iterator[list[float]]:
 # ------------------------------------------------------------------ workers that die
 
 
-def ledger_dsn(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 def worker(stage: Stage, work: Callable[[Stage], Any]) -> int:
     """A process of its own that works on the same target with connections of its own; its pid.
 
@@ -212,7 +208,7 @@ def worker(stage: Stage, work: Callable[[Stage], Any]) -> int:
     if pid == 0:
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            ledger = Ledger(ledger_dsn(stage.ledger))
+            ledger = Ledger(dsn_of(stage.ledger))
             work(Stage(stage.database, replace(stage.loop, ledger=ledger)))
         except BaseException as error:
             os.write(2, f"the worker ended with {error!r}\n".encode())

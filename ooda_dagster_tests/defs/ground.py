@@ -20,7 +20,7 @@ from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
-from ooda_dagster_tests.support import Database, make_orders, merged
+from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, merged
 
 NAME = "shop"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -129,10 +129,6 @@ def config_of(database: Database, ledger: Ledger, mode: Mode = Mode.PROPOSE, **s
     return Config(Reference.literal(dsn_of(ledger)), {NAME: target})
 
 
-def dsn_of(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 def work(database: Database, calls: int = 60) -> None:
     """Statements that an index on `customer` would make cheap, with a literal that nobody may see."""
     with psycopg.connect(database.app, autocommit=True) as connection:
@@ -156,16 +152,11 @@ def ground(
 def busy_shop(target_server: Cluster, ledger_server: Cluster, directory: Path, mode: Mode) -> Iterator[Ground]:
     """A ground of its own, with orders that were worked on."""
     database = Database(target_server, f"test_{uuid.uuid4().hex[:12]}")
-    ledger_name = f"ledger_{uuid.uuid4().hex[:12]}"
     database.create()
-    ledger_server.create_database(ledger_name, template="ledger_template")
-    ledger = Ledger(ledger_server.dsn(ledger_name))
     try:
         make_orders(database, 100_000)
         work(database)
-        with ground(database, ledger, directory, mode) as made:
+        with fresh_ledger(ledger_server) as ledger, ground(database, ledger, directory, mode) as made:
             yield made
     finally:
-        ledger.close()
-        ledger_server.drop_database(ledger_name)
         database.drop()
