@@ -7,19 +7,16 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.context import Loop
-from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, fresh_ledger, merged
+from ooda_dagster_tests.support import Database, fresh_ledger
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
 # start must hear it.
@@ -85,21 +82,6 @@ def ledger(ledger_server: Cluster) -> Iterator[Ledger]:
     """An empty ledger; dropped afterwards."""
     with fresh_ledger(ledger_server) as opened:
         yield opened
-
-
-@pytest.fixture
-def loop_of(home: Path, ledger: Ledger) -> Callable[..., Loop]:
-    """Makes the loop of a database: `loop_of(database, mode=Mode.AUTO, acting={...})`, in the short profile."""
-
-    def make(database: Database, *, name: str = "t", mode: Mode = Mode.PROPOSE, **settings: object) -> Loop:
-        values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
-        act = database.act if mode.acts else None
-        target = PostgresTarget(name, database.observe, act)
-        loop = Loop(target, ledger, Settings.model_validate(values), home=home)
-        loop.register()
-        return loop
-
-    return make
 
 
 @pytest.hookimpl(hookwrapper=True)
