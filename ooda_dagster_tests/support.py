@@ -94,6 +94,27 @@ def make_orders(database: Database, rows: int = 200_000) -> None:
     )
 
 
+def work(database: Database, calls: int = 60) -> None:
+    """Statements on `orders` that an index on `customer` would make cheap."""
+    with psycopg.connect(database.app, autocommit=True) as connection:
+        connection.prepare_threshold = None
+        for n in range(calls):
+            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
+            connection.execute("select placed from orders where id = %s", (n,))
+
+
+@contextmanager
+def open_transaction(dsn: str, *statements: str, name: str = "somebody") -> Iterator[psycopg.Connection[Any]]:
+    """Somebody's transaction that stays open for the block; then it is rolled back."""
+    connection = psycopg.connect(dsn, application_name=name)
+    try:
+        for statement in statements:
+            connection.execute(trusted(statement))
+        yield connection
+    finally:
+        connection.close()
+
+
 @contextmanager
 def traffic(
     dsn: str, statements: Mapping[str, Callable[[int], tuple[Any, ...]]], *, per_second: float = 50

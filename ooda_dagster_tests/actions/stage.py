@@ -24,8 +24,7 @@ from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database, dsn_of, make_orders, merged, wait_until
+from ooda_dagster_tests.support import Database, dsn_of, make_orders, merged, open_transaction, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
 ON_STATUS = IndexSpec.on("public", "orders", "status")
@@ -115,27 +114,15 @@ def make_stage(database: Database, ledger: Ledger, home: Path, *, rows: int = 30
     return Stage(database, loop)
 
 
-@contextmanager
-def transaction(dsn: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody's transaction that stays open for the block; then it is rolled back."""
-    connection = psycopg.connect(dsn, application_name="somebody")
-    try:
-        for statement in statements:
-            connection.execute(trusted(statement))
-        yield connection
-    finally:
-        connection.close()
-
-
 def write_to_orders(database: Database) -> Any:
     """An open write to the table: a build waits for it, with its index in the catalogue and invalid."""
-    return transaction(database.app, "update orders set note = note where id = 1")
+    return open_transaction(database.app, "update orders set note = note where id = 1")
 
 
 def read_elsewhere(database: Database) -> Any:
     """An open snapshot on an unrelated table: a build waits for it, and its debris can be dropped meanwhile."""
     database.execute("create table if not exists unrelated (a int)", dsn=database.app)
-    return transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
+    return open_transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
 
 
 def await_build(database: Database, *, index: bool = True) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psycopg
 
 from ooda_dagster.config import Config, Reference, TargetConfig, load_config
 from ooda_dagster.core.settings import PROFILES, Mode, Settings
@@ -20,7 +19,7 @@ from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
-from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, merged
+from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, merged, work
 
 NAME = "shop"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -127,15 +126,6 @@ def config_of(database: Database, ledger: Ledger, mode: Mode = Mode.PROPOSE, **s
         settings=Settings.model_validate(values),
     )
     return Config(Reference.literal(dsn_of(ledger)), {NAME: target})
-
-
-def work(database: Database, calls: int = 60) -> None:
-    """Statements that an index on `customer` would make cheap, with a literal that nobody may see."""
-    with psycopg.connect(database.app, autocommit=True) as connection:
-        connection.prepare_threshold = None
-        for n in range(calls):
-            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
-            connection.execute("select placed from orders where id = %s", (n,))
 
 
 @contextmanager

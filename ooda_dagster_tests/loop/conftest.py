@@ -13,8 +13,8 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster_tests.actions.stage import Stage, make_stage
-from ooda_dagster_tests.loop.ground import make_loop, work
-from ooda_dagster_tests.support import Database, fresh_ledger, make_orders
+from ooda_dagster_tests.loop.ground import make_loop
+from ooda_dagster_tests.support import Database, fresh_ledger, make_orders, work
 
 
 @pytest.fixture(scope="package")

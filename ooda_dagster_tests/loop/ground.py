@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from ooda_dagster.core.messages import ActionResults, Decisions, Hypotheses, LearningDelta, Observation
 from ooda_dagster.core.settings import PROFILES, Mode, Settings
 from ooda_dagster.ledger import Cycle, Ledger
@@ -83,15 +81,6 @@ def no_results(loop: Loop) -> ActionResults:
     return ActionResults(
         analysis_id=str(uuid.uuid4()), target=loop.name, timestamp=loop.clock(), mode=loop.settings.mode
     )
-
-
-def work(database: Database, calls: int = 60) -> None:
-    """Statements that an index on `customer` would make cheap."""
-    with psycopg.connect(database.app, autocommit=True) as connection:
-        connection.prepare_threshold = None
-        for n in range(calls):
-            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
-            connection.execute("select placed from orders where id = %s", (n,))
 
 
 _WRITE = re.compile(

@@ -1,4 +1,4 @@
-"""Tools of the tests of targets: roles with some rights, a small server of one's own, somebody else's transaction."""
+"""Tools of the tests of targets: roles with some rights, a small server of one's own."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.embedded import Binaries, Cluster
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.support import Database
 
 PASSWORD = "s3cretPassw0rd"
@@ -77,15 +73,3 @@ def own_cluster(
     finally:
         cluster.destroy()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def open_transaction(dsn: str, *statements: str, name: str = "somebody") -> Iterator[psycopg.Connection[Any]]:
-    """Somebody's transaction that stays open for the block; then it is rolled back."""
-    connection = psycopg.connect(dsn, application_name=name)
-    try:
-        for statement in statements:
-            connection.execute(trusted(statement))
-        yield connection
-    finally:
-        connection.close()
