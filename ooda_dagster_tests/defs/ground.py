@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, merged, work
 
 NAME = "shop"
@@ -108,6 +110,25 @@ def key(name: str) -> dg.AssetKey:
 def cycle_job(config: str) -> dg.JobDefinition:
     """The job of a configuration file, in whatever process."""
     return build_definitions(load_config(Path(config))).resolve_job_def("ooda_cycle")
+
+
+def tick(
+    schedule: dg.ScheduleDefinition, ooda: Ooda, instance: dg.DagsterInstance, at: datetime
+) -> list[dg.RunRequest] | str:
+    """Requests of a schedule's tick, or why there are none."""
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+    found = schedule(context, ooda=ooda)
+    if isinstance(found, dg.SkipReason):
+        return found.skip_message or ""
+    assert isinstance(found, list)
+    return found
+
+
+def one(requests: list[dg.RunRequest] | str) -> dg.RunRequest:
+    """The only request of a tick."""
+    assert not isinstance(requests, str), requests
+    (request,) = requests
+    return request
 
 
 def unreachable(ledger: Ledger) -> Config:
