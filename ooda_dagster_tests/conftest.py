@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from _pytest.terminal import TerminalReporter
 from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
-from ooda_dagster_tests.support import Database, fresh_ledger
+from ooda_dagster_tests.support import Database, fresh_ledger, room
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
 # start must hear it.
@@ -35,14 +33,12 @@ ALLOWED_SKIPS = (
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """`$OODA_HOME` of the session, where the server user can reach it; nothing is left of it."""
-    directory = Path(tempfile.mkdtemp(prefix="ooda-test-", dir="/var/tmp" if Path("/var/tmp").is_dir() else None))
-    directory.chmod(0o755)
     for name in ("DAGSTER_HOME", "OODA_CONFIG", "OODA_DAGSTER_PG_URL", "OODA_DAGSTER_DIR", "OODA_RUNNING"):
         os.environ.pop(name, None)
-    os.environ["OODA_HOME"] = str(directory)
-    yield directory
-    stop_started()
-    shutil.rmtree(directory, ignore_errors=True)
+    with room("test") as directory:
+        os.environ["OODA_HOME"] = str(directory)
+        yield directory
+        stop_started()
 
 
 @pytest.fixture(scope="session")

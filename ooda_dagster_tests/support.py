@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -63,6 +66,18 @@ class Database:
             schema,
         )
         return dict(rows)
+
+
+@contextmanager
+def room(prefix: str) -> Iterator[Path]:
+    """A directory that the servers' user can reach, which pytest's own are not; removed afterwards."""
+    base = Path("/var/tmp")
+    directory = Path(tempfile.mkdtemp(prefix=f"ooda-{prefix}-", dir=base if base.is_dir() else None))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
