@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE, OBSERVE_ROLE
+from ooda_dagster.core.settings import merge as merged  # noqa: F401 - the name that tests know
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.postgres.queries import trusted
@@ -166,12 +167,3 @@ def wait_until(condition: Callable[[], Any], *, timeout_s: float = 30, what: str
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(0.05)
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, the second over the first."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return result

@@ -19,12 +19,12 @@ from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.executor import Executor, Outcome
 from ooda_dagster.actions.recovery import mismatches, recover
 from ooda_dagster.core.indexes import IndexSpec
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, dsn_of, make_orders, merged, open_transaction, wait_until
+from ooda_dagster_tests.support import Database, dsn_of, make_orders, open_transaction, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
 ON_STATUS = IndexSpec.on("public", "orders", "status")
@@ -108,7 +108,7 @@ def make_stage(database: Database, ledger: Ledger, home: Path, *, rows: int = 30
     database.execute(_EMPTY)
     make_orders(database, rows)
     name = f"t{uuid.uuid4().hex[:8]}"
-    settings = Settings.model_validate(merged(PROFILES["short"], {"profile": "short", "mode": Mode.AUTO}))
+    settings = with_profile("short", {"mode": Mode.AUTO})
     loop = Loop(PostgresTarget(name, database.observe, database.act), ledger, settings, home=home)
     loop.register()
     return Stage(database, loop)

@@ -14,14 +14,14 @@ from typing import Any
 import dagster as dg
 
 from ooda_dagster.config import Config, Reference, TargetConfig, load_config
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, merged, work
+from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, work
 
 NAME = "shop"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -139,12 +139,11 @@ def unreachable(ledger: Ledger) -> Config:
 
 def config_of(database: Database, ledger: Ledger, mode: Mode = Mode.PROPOSE, **settings: Any) -> Config:
     """The short profile, by connection strings."""
-    values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
     target = TargetConfig(
         NAME,
         Reference.literal(database.observe),
         Reference.literal(database.act) if mode.acts else None,
-        settings=Settings.model_validate(values),
+        settings=with_profile("short", {"mode": mode, **settings}),
     )
     return Config(Reference.literal(dsn_of(ledger)), {NAME: target})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ooda_dagster.core.messages import ActionResults, Decisions, Hypotheses, LearningDelta, Observation
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, Settings, merge, with_profile
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop import cycle
 from ooda_dagster.loop.act import act
@@ -21,7 +21,7 @@ from ooda_dagster.loop.hypothesize import hypothesize
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, merged
+from ooda_dagster_tests.support import Database
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,15 @@ def make_loop(
     database: Database, ledger: Ledger, home: Path, mode: Mode = Mode.PROPOSE, *, name: str = "", **settings: Any
 ) -> Loop:
     """The loop of a target that the ledger did not know, in the short profile."""
-    values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
     target = PostgresTarget(name or f"t{uuid.uuid4().hex[:8]}", database.observe, database.act if mode.acts else None)
-    loop = Loop(target, ledger, Settings.model_validate(values), home=home)
+    loop = Loop(target, ledger, with_profile("short", {"mode": mode, **settings}), home=home)
     loop.register()
     return loop
 
 
 def with_settings(loop: Loop, *, mode: Mode | None = None, **groups: dict[str, Any]) -> Loop:
     """The same target with other settings."""
-    values = merged(loop.settings.model_dump(), groups)
+    values = merge(loop.settings.model_dump(), groups)
     return replace(loop, settings=Settings.model_validate({**values, "mode": mode or loop.settings.mode}))
 
 
