@@ -36,6 +36,7 @@ bench: $(VENV)/.tested ## What observing costs the target; the other benchmarks 
 	$(BIN)/python benchmarks/overhead.py
 
 clean: ## Remove the environment and the embedded databases
+	-@test ! -x $(BIN)/python || $(BIN)/python -m ooda_dagster.embedded.remove .ooda # data may lie elsewhere
 	rm -rf $(VENV) .ooda
 
 help: ## This list

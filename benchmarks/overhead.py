@@ -29,7 +29,7 @@ import psycopg
 from ooda_dagster.collect import sample
 from ooda_dagster.config import EMBEDDED_TARGET, embedded_default
 from ooda_dagster.config.servers import APP_ROLE, make_roles, start_ledger, target_cluster
-from ooda_dagster.core.settings import PROFILES, Settings
+from ooda_dagster.core.settings import with_profile
 from ooda_dagster.demo.load import prepare
 from ooda_dagster.demo.planted import Plan, plan
 from ooda_dagster.demo.traffic import Traffic
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def run(the_plan: Plan, seconds: float) -> None:
-    config = embedded_default(Settings.model_validate({**PROFILES["short"], "profile": "short"}))
+    config = embedded_default(with_profile("short"))
     start_ledger(config)
     cluster = target_cluster()
     cluster.start()

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.context import Loop
-from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, merged
+from ooda_dagster_tests.support import Database, fresh_ledger, room
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
 # start must hear it.
@@ -38,14 +33,12 @@ ALLOWED_SKIPS = (
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """`$OODA_HOME` of the session, where the server user can reach it; nothing is left of it."""
-    directory = Path(tempfile.mkdtemp(prefix="ooda-test-", dir="/var/tmp" if Path("/var/tmp").is_dir() else None))
-    directory.chmod(0o755)
     for name in ("DAGSTER_HOME", "OODA_CONFIG", "OODA_DAGSTER_PG_URL", "OODA_DAGSTER_DIR", "OODA_RUNNING"):
         os.environ.pop(name, None)
-    os.environ["OODA_HOME"] = str(directory)
-    yield directory
-    stop_started()
-    shutil.rmtree(directory, ignore_errors=True)
+    with room("test") as directory:
+        os.environ["OODA_HOME"] = str(directory)
+        yield directory
+        stop_started()
 
 
 @pytest.fixture(scope="session")
@@ -83,27 +76,8 @@ def database(target_server: Cluster) -> Iterator[Database]:
 @pytest.fixture
 def ledger(ledger_server: Cluster) -> Iterator[Ledger]:
     """An empty ledger; dropped afterwards."""
-    name = f"ledger_{uuid.uuid4().hex[:12]}"
-    ledger_server.create_database(name, template="ledger_template")
-    opened = Ledger(ledger_server.dsn(name))
-    yield opened
-    opened.close()
-    ledger_server.drop_database(name)
-
-
-@pytest.fixture
-def loop_of(home: Path, ledger: Ledger) -> Callable[..., Loop]:
-    """Makes the loop of a database: `loop_of(database, mode=Mode.AUTO, acting={...})`, in the short profile."""
-
-    def make(database: Database, *, name: str = "t", mode: Mode = Mode.PROPOSE, **settings: object) -> Loop:
-        values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
-        act = database.act if mode.acts else None
-        target = PostgresTarget(name, database.observe, act)
-        loop = Loop(target, ledger, Settings.model_validate(values), home=home)
-        loop.register()
-        return loop
-
-    return make
+    with fresh_ledger(ledger_server) as opened:
+        yield opened
 
 
 @pytest.hookimpl(hookwrapper=True)

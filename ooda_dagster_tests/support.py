@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE, OBSERVE_ROLE
+from ooda_dagster.core.settings import merge as merged  # noqa: F401 - the name that tests know
 from ooda_dagster.embedded import Cluster
+from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.postgres.queries import trusted
 
 
@@ -63,6 +69,36 @@ class Database:
         return dict(rows)
 
 
+@contextmanager
+def room(prefix: str) -> Iterator[Path]:
+    """A directory that the servers' user can reach, which pytest's own are not; removed afterwards."""
+    base = Path("/var/tmp")
+    directory = Path(tempfile.mkdtemp(prefix=f"ooda-{prefix}-", dir=base if base.is_dir() else None))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def fresh_ledger(server: Cluster) -> Iterator[Ledger]:
+    """An empty ledger on the ledger's server; dropped afterwards."""
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    server.create_database(name, template="ledger_template")
+    opened = Ledger(server.dsn(name))
+    try:
+        yield opened
+    finally:
+        opened.close()
+        server.drop_database(name)
+
+
+def dsn_of(ledger: Ledger) -> str:
+    """For what connects on its own: the URL, with its password and without SQLAlchemy's driver."""
+    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def make_orders(database: Database, rows: int = 200_000) -> None:
     """A table that wants an index on `customer`, owned by the service: `orders(id, customer, status, placed, note)`."""
     database.execute(
@@ -72,6 +108,27 @@ def make_orders(database: Database, rows: int = 200_000) -> None:
         f"now() - g * interval '1 minute', repeat('x', 80) from generate_series(1, {rows}) g; analyze orders",
         dsn=database.app,
     )
+
+
+def work(database: Database, calls: int = 60) -> None:
+    """Statements on `orders` that an index on `customer` would make cheap."""
+    with psycopg.connect(database.app, autocommit=True) as connection:
+        connection.prepare_threshold = None
+        for n in range(calls):
+            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
+            connection.execute("select placed from orders where id = %s", (n,))
+
+
+@contextmanager
+def open_transaction(dsn: str, *statements: str, name: str = "somebody") -> Iterator[psycopg.Connection[Any]]:
+    """Somebody's transaction that stays open for the block; then it is rolled back."""
+    connection = psycopg.connect(dsn, application_name=name)
+    try:
+        for statement in statements:
+            connection.execute(trusted(statement))
+        yield connection
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -110,12 +167,3 @@ def wait_until(condition: Callable[[], Any], *, timeout_s: float = 30, what: str
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(0.05)
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, the second over the first."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -93,13 +94,7 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Begin no new action on a target; what is live is still judged and undone."""
-    with errors():
-        ledger = _known(config, target)
-        changed = ledger.cycles.pause(target, datetime.now(UTC))
-        if changed:
-            ledger.audit("paused", target=target, actor=os_user(), why=why)
-        row = ledger.cycles.registered(target) or {}
-    _tell(target, row.get("paused_at"), changed, as_json)
+    _switch("paused", lambda ledger: ledger.cycles.pause(target, datetime.now(UTC)), target, why, config, as_json)
 
 
 def resume(
@@ -109,15 +104,17 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Let a paused target be acted on again."""
+    _switch("resumed", lambda ledger: ledger.cycles.resume(target), target, why, config, as_json)
+
+
+def _switch(event: str, change: Callable[[Ledger], bool], target: str, why: str, config: Any, as_json: bool) -> None:
+    """Pause or resume; audited where it changes something, and told as the ledger has it then."""
     with errors():
         ledger = _known(config, target)
-        changed = ledger.cycles.resume(target)
+        changed = change(ledger)
         if changed:
-            ledger.audit("resumed", target=target, actor=os_user(), why=why)
-    _tell(target, None, changed, as_json)
-
-
-def _tell(target: str, paused_at: datetime | None, changed: bool, as_json: bool) -> None:
+            ledger.audit(event, target=target, actor=os_user(), why=why)
+        paused_at = (ledger.cycles.registered(target) or {}).get("paused_at")
     if as_json:
         emit({"target": target, "paused_at": paused_at, "changed": changed})
     elif paused_at is not None:

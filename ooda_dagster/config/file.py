@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ooda_dagster.config.lines import Lines
 from ooda_dagster.config.references import Reference
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import PROFILES, Mode, Settings, merge, with_profile
 
 #: A target's name is a partition key, a file name and part of application_name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}\Z")
@@ -212,7 +212,7 @@ def _validated(table: dict[str, Any], explain: Callable[[list[str], str], str]) 
     if not isinstance(profile, str) or profile not in PROFILES:
         raise ConfigError(explain(["profile"], f"profile must be one of {', '.join(PROFILES)}"))
     try:
-        return Settings.model_validate(_merge(PROFILES[profile], table))
+        return with_profile(profile, table)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
         raise ConfigError("\n".join(_explain(e, explain) for e in mistakes)) from None
@@ -256,13 +256,5 @@ def _origin(layers: _Layers, location: list[str]) -> tuple[str, ...]:
 def _merged(layers: _Layers) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for _, layer in layers:
-        merged = _merge(merged, layer)
-    return merged
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged = merge(merged, layer)
     return merged

@@ -7,8 +7,9 @@ minutes, so that a demonstration closes verdicts in a minute. Short windows carr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -156,6 +157,20 @@ PROFILE_REMARK = {
 }
 
 _UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the second over the first."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def with_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of a profile of PROFILES, with `overrides` over it. Raises pydantic's ValidationError."""
+    return Settings.model_validate({**merge(PROFILES[name], overrides or {}), "profile": name})
 
 
 def parse_budget(text: str, heap_bytes: int) -> int:

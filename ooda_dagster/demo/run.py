@@ -15,7 +15,7 @@ from ooda_dagster.collect import sample
 from ooda_dagster.config import EMBEDDED_TARGET, Config, ConfigError, embedded_default, home_directory
 from ooda_dagster.config.servers import APP_ROLE, make_roles, start_ledger, target_cluster
 from ooda_dagster.core.journal import WAITING, State
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.defs.instance import open_instance
 from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.demo.load import prepare
@@ -61,8 +61,7 @@ def _run(seed: int, most_cycles: int, act: bool, say: Say, scale: float) -> tupl
     started = time.monotonic()
     the_plan = plan(seed)
     mode = Mode.AUTO if act else Mode.PROPOSE
-    values = {**PROFILES[_PROFILE], "profile": _PROFILE, "mode": mode}
-    config = embedded_default(Settings.model_validate(values))
+    config = embedded_default(with_profile(_PROFILE, {"mode": mode}))
     say("starting two PostgreSQL servers: the target, and the ledger")
     start_ledger(config)
     cluster = target_cluster()

@@ -10,7 +10,7 @@ import pytest
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster_tests.actions.stage import Stage, make_stage
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, fresh_ledger
 
 
 @pytest.fixture(scope="package")
@@ -18,11 +18,8 @@ def shared(target_server: Cluster, ledger_server: Cluster) -> Iterator[tuple[Dat
     """What is slow to make. Targets in one ledger know nothing of each other."""
     database = Database(target_server, "test_actions")
     database.create()
-    ledger_server.create_database("ledger_actions", template="ledger_template")
-    ledger = Ledger(ledger_server.dsn("ledger_actions"))
-    yield database, ledger
-    ledger.close()
-    ledger_server.drop_database("ledger_actions")
+    with fresh_ledger(ledger_server) as ledger:
+        yield database, ledger
     database.drop()
 
 

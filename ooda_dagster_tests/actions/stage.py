@@ -19,13 +19,12 @@ from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.executor import Executor, Outcome
 from ooda_dagster.actions.recovery import mismatches, recover
 from ooda_dagster.core.indexes import IndexSpec
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database, make_orders, merged, wait_until
+from ooda_dagster_tests.support import Database, dsn_of, make_orders, open_transaction, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
 ON_STATUS = IndexSpec.on("public", "orders", "status")
@@ -109,33 +108,21 @@ def make_stage(database: Database, ledger: Ledger, home: Path, *, rows: int = 30
     database.execute(_EMPTY)
     make_orders(database, rows)
     name = f"t{uuid.uuid4().hex[:8]}"
-    settings = Settings.model_validate(merged(PROFILES["short"], {"profile": "short", "mode": Mode.AUTO}))
+    settings = with_profile("short", {"mode": Mode.AUTO})
     loop = Loop(PostgresTarget(name, database.observe, database.act), ledger, settings, home=home)
     loop.register()
     return Stage(database, loop)
 
 
-@contextmanager
-def transaction(dsn: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody's transaction that stays open for the block; then it is rolled back."""
-    connection = psycopg.connect(dsn, application_name="somebody")
-    try:
-        for statement in statements:
-            connection.execute(trusted(statement))
-        yield connection
-    finally:
-        connection.close()
-
-
 def write_to_orders(database: Database) -> Any:
     """An open write to the table: a build waits for it, with its index in the catalogue and invalid."""
-    return transaction(database.app, "update orders set note = note where id = 1")
+    return open_transaction(database.app, "update orders set note = note where id = 1")
 
 
 def read_elsewhere(database: Database) -> Any:
     """An open snapshot on an unrelated table: a build waits for it, and its debris can be dropped meanwhile."""
     database.execute("create table if not exists unrelated (a int)", dsn=database.app)
-    return transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
+    return open_transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
 
 
 def await_build(database: Database, *, index: bool = True) -> int:
@@ -199,10 +186,6 @@ def writer(database: Database) -> Iterator[list[float]]:
 # ------------------------------------------------------------------ workers that die
 
 
-def ledger_dsn(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 def worker(stage: Stage, work: Callable[[Stage], Any]) -> int:
     """A process of its own that works on the same target with connections of its own; its pid.
 
@@ -212,7 +195,7 @@ def worker(stage: Stage, work: Callable[[Stage], Any]) -> int:
     if pid == 0:
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            ledger = Ledger(ledger_dsn(stage.ledger))
+            ledger = Ledger(dsn_of(stage.ledger))
             work(Stage(stage.database, replace(stage.loop, ledger=ledger)))
         except BaseException as error:
             os.write(2, f"the worker ended with {error!r}\n".encode())

@@ -13,9 +13,9 @@ from ooda_dagster_tests.actions.stage import (
     Stage,
     await_build,
     in_thread,
-    ledger_dsn,
     write_to_orders,
 )
+from ooda_dagster_tests.support import dsn_of
 
 
 def test_a_build_goes_through_the_journal_in_order(stage: Stage) -> None:
@@ -36,7 +36,7 @@ def test_undo_prior_state_and_backend_are_stored_before_the_ddl(stage: Stage) ->
     action = stage.approved()
     with in_thread(lambda: stage.apply(action)), write_to_orders(stage.database):
         pid = await_build(stage.database)
-        with psycopg.connect(ledger_dsn(stage.ledger)) as other:
+        with psycopg.connect(dsn_of(stage.ledger)) as other:
             row = other.execute(
                 "select state, undo, prior_state, backend_pid, backend_start, application_name from ooda.action "
                 "where action_id = %s",

@@ -10,8 +10,8 @@ from ooda_dagster.actions.guards import check_disk
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Acting as Policy
 from ooda_dagster.targets.base import Activity, RefusedError
-from ooda_dagster_tests.actions.stage import Stage, in_thread, transaction
-from ooda_dagster_tests.support import wait_until
+from ooda_dagster_tests.actions.stage import Stage, in_thread
+from ooda_dagster_tests.support import open_transaction, wait_until
 
 
 def refused(stage: Stage) -> str:
@@ -49,7 +49,7 @@ def test_a_busy_server_keeps_a_build_away(stage: Stage) -> None:
 def test_an_old_transaction_on_an_unrelated_table_keeps_a_build_away(stage: Stage) -> None:
     stage.database.execute("create table unrelated (a int)", dsn=stage.database.app)
     gate = stage.with_acting(max_transaction_age_s=0.2, wait_for_transactions_s=0.5)
-    with transaction(stage.database.app, "insert into unrelated values (1)", "select pg_sleep(0.3)"):
+    with open_transaction(stage.database.app, "insert into unrelated values (1)", "select pg_sleep(0.3)"):
         note = refused(gate)
     assert "a transaction is open" in note
     assert "somebody" in note
@@ -59,7 +59,7 @@ def test_an_old_transaction_on_an_unrelated_table_keeps_a_build_away(stage: Stag
 def test_a_build_waits_for_a_transaction_that_ends(stage: Stage) -> None:
     gate = stage.with_acting(max_transaction_age_s=0.2, wait_for_transactions_s=10)
     said: list[str] = []
-    with transaction(stage.database.app, "update orders set note = note", "select pg_sleep(0.3)") as held:
+    with open_transaction(stage.database.app, "update orders set note = note", "select pg_sleep(0.3)") as held:
 
         def end_it(line: str) -> None:
             said.append(line)

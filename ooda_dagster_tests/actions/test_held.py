@@ -17,18 +17,18 @@ from ooda_dagster_tests.actions.stage import (
     dying_at,
     in_thread,
     kill,
-    transaction,
     worker,
     write_to_orders,
     writer,
 )
+from ooda_dagster_tests.support import open_transaction
 
 
 def aborted(stage: Stage, *held: str) -> tuple[str, float]:
     """What a failed build says, and the longest stall of a writer (s), while somebody holds something open."""
     before = stage.definitions()
     short = stage.with_acting(lock_timeout_s=1.5)
-    with writer(stage.database) as stalls, transaction(stage.database.app, *held):
+    with writer(stage.database) as stalls, open_transaction(stage.database.app, *held):
         outcome = short.apply(short.approved())
         assert stage.definitions() == before
     assert stage.moves(outcome.action) == ["proposed", "approved", "applying", "failed"]
@@ -62,7 +62,7 @@ def test_a_transaction_on_the_table_itself_leaves_the_rest_to_recovery(stage: St
     """No server drops an index of a table that is in use: it stays announced, and goes when the transaction ends."""
     before = stage.definitions()
     short = stage.with_acting(lock_timeout_s=0.5)
-    with writer(stage.database) as stalls, transaction(stage.database.app, *held):
+    with writer(stage.database) as stalls, open_transaction(stage.database.app, *held):
         outcome = short.apply(short.approved())
         assert outcome.action.state == State.APPLYING
         assert "the journal says applying" in stage.disagreements()[0]
@@ -76,7 +76,7 @@ def test_nothing_is_built_on_top_of_an_action_that_is_not_settled(stage: Stage) 
     short = stage.with_acting(lock_timeout_s=0.5)
     actions = [short.approved(), short.approved(ON_STATUS)]
     reading = ("set transaction isolation level repeatable read", "select * from orders limit 1")
-    with transaction(stage.database.app, *reading):
+    with open_transaction(stage.database.app, *reading):
         first, second = short.executor().apply(actions)
     assert (first.action.state, second.action.state) == (State.APPLYING, State.APPROVED)
     assert second.note == "an action before it is not settled yet"

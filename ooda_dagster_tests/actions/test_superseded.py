@@ -6,7 +6,8 @@ import pytest
 
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import State
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, await_build, in_thread, transaction
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, await_build, in_thread
+from ooda_dagster_tests.support import open_transaction
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_what_is_no_ordinary_table_is_refused_by_name(stage: Stage, made: str, s
 
 
 def test_a_temporary_table_is_not_seen_at_all(stage: Stage) -> None:
-    with transaction(stage.database.app, "create temp table passing (a int)", "commit"):
+    with open_transaction(stage.database.app, "create temp table passing (a int)", "commit"):
         ((schema,),) = stage.database.execute(
             "select relnamespace::regnamespace::text from pg_class where relname = 'passing'"
         )
@@ -68,7 +69,7 @@ def test_a_temporary_table_is_not_seen_at_all(stage: Stage) -> None:
 def test_a_table_that_is_dropped_while_the_build_waits_for_it_ends_the_action_in_words(stage: Stage) -> None:
     action = stage.approved()
     with in_thread(lambda: stage.apply(action)) as found:
-        with transaction(stage.database.app, "lock table orders in share update exclusive mode") as dropping:
+        with open_transaction(stage.database.app, "lock table orders in share update exclusive mode") as dropping:
             await_build(stage.database, index=False)
             dropping.execute("drop table orders")
             dropping.commit()
@@ -84,7 +85,7 @@ def test_an_index_that_somebody_makes_under_the_name_meanwhile_is_theirs(stage: 
     action = stage.approved()
     theirs = f"create index {ON_CUSTOMER.name} on orders ({column})"
     with in_thread(lambda: stage.apply(action)) as found:
-        with transaction(stage.database.app, theirs) as making:
+        with open_transaction(stage.database.app, theirs) as making:
             await_build(stage.database, index=False)
             making.commit()
     (outcome,) = found

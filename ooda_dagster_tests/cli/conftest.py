@@ -21,7 +21,7 @@ from ooda_dagster.cli.app import app
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.tables import metadata
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger
 
 #: A password that must be found nowhere.
 MARKER = "m4rker-secret"
@@ -85,12 +85,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def one_ledger(ledger_server: Cluster) -> Iterator[Ledger]:
-    name = f"ledger_{uuid.uuid4().hex[:12]}"
-    ledger_server.create_database(name, template="ledger_template")
-    opened = Ledger(ledger_server.dsn(name))
-    yield opened
-    opened.close()
-    ledger_server.drop_database(name)
+    with fresh_ledger(ledger_server) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -110,9 +106,8 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) 
     """
 
     def write(database: Database | None = None, *, mode: str = "propose") -> None:
-        url = make_url(str(ledger.engine.url)).set(drivername="postgresql", password=ledger.engine.url.password)
         dead = f"postgresql://nobody:{MARKER}@127.0.0.1:1/nothing"
-        monkeypatch.setenv("TEST_LEDGER_URL", url.render_as_string(hide_password=False))
+        monkeypatch.setenv("TEST_LEDGER_URL", dsn_of(ledger))
         monkeypatch.setenv("TEST_OBSERVE_URL", database.observe if database else dead)
         monkeypatch.setenv("TEST_ACT_URL", database.act if database else dead)
         (tmp_path / "ooda.toml").write_text(

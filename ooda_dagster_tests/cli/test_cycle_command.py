@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster_tests.cli.conftest import Run, command
-from ooda_dagster_tests.support import Database, make_orders, wait_until
+from ooda_dagster_tests.support import Database, make_orders, room, wait_until
 
 SLOW = "select count(note) from orders where customer = %s"
 
@@ -92,8 +91,8 @@ def test_a_cycle_runs_on_a_ledger_of_ones_own(
     process: Run, database: Database, configured: Callable[..., None], ledger: Ledger
 ) -> None:
     configured(database)
-    with tempfile.TemporaryDirectory(prefix="ooda-test-", dir="/var/tmp") as home:
-        ran = process("cycle", "--json", OODA_HOME=home)
+    with room("cycle") as home:
+        ran = process("cycle", "--json", OODA_HOME=str(home))
 
     assert ran.code == 0, ran.err
     assert [c.analysis_id for c in ledger.cycles.latest("shop")] == [ran.json["analysis_id"]]

@@ -12,13 +12,13 @@ from ooda_dagster.config.servers import APP_ROLE
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster_tests.collect.ground import Sampled
-from ooda_dagster_tests.ledger.ground import empty_ledger, forget_all
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.ledger.ground import forget_all
+from ooda_dagster_tests.support import Database, fresh_ledger
 
 
 @pytest.fixture(scope="package")
 def one_ledger(ledger_server: Cluster) -> Iterator[Ledger]:
-    with empty_ledger(ledger_server) as opened:
+    with fresh_ledger(ledger_server) as opened:
         yield opened
 
 

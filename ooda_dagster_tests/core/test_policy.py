@@ -12,7 +12,6 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.policy import OpenChange, Ruling, Situation, change_sets, rule, waits_for
 from ooda_dagster.core.settings import Mode, Settings
-from ooda_dagster_tests.support import merged
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MB = 1 << 20
@@ -33,7 +32,7 @@ def _hypothesis(relation: str = "public.orders", **fields: Any) -> Hypothesis:
 
 
 def _settings(mode: Mode = Mode.AUTO, **acting: Any) -> Settings:
-    return Settings.model_validate(merged({"mode": mode, "advice": {"index_budget": "100MB"}}, {"acting": acting}))
+    return Settings.model_validate({"mode": mode, "advice": {"index_budget": "100MB"}, "acting": acting})
 
 
 def _situation(**fields: Any) -> Situation:

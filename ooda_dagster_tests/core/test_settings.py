@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ooda_dagster.core.settings import PROFILE_REMARK, PROFILES, Mode, Settings, parse_budget
+from ooda_dagster.core.settings import PROFILE_REMARK, PROFILES, Mode, Settings, merge, parse_budget, with_profile
 
 MB = 1 << 20
 
@@ -63,8 +63,8 @@ def test_a_budget_that_is_neither_is_refused_with_the_accepted_forms(text: str) 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_is_valid_and_says_what_its_verdicts_are_worth(name: str) -> None:
-    settings = Settings.model_validate({"profile": name, **PROFILES[name]})
-    assert settings.mode == Mode.PROPOSE
+    settings = with_profile(name)
+    assert (settings.profile, settings.mode) == (name, Mode.PROPOSE)
     assert name in PROFILE_REMARK
 
 
@@ -76,12 +76,27 @@ def test_the_short_profile_changes_times_and_counts_of_blocks_only() -> None:
 
 
 def test_windows_of_a_profile_fit_into_each_other() -> None:
-    for name, profile in PROFILES.items():
-        settings = Settings.model_validate(profile)
+    for name in PROFILES:
+        settings = with_profile(name)
         v, bucket_s = settings.verifying, settings.sampling.bucket_s
         assert bucket_s <= v.block_s <= v.look_every_s, name
         assert v.settle_s + v.min_blocks_after * v.block_s < v.deadline_s <= v.low_traffic_deadline_s, name
         assert v.min_blocks_before * v.block_s <= v.min_baseline_h * 3600 <= v.baseline_h * 3600, name
+
+
+def test_what_is_said_lies_over_the_profile_key_by_key() -> None:
+    settings = with_profile("short", {"mode": "auto", "verifying": {"block_s": 4}})
+    assert (settings.profile, settings.mode, settings.verifying.block_s) == ("short", Mode.AUTO, 4)
+    assert settings.verifying.deadline_s == PROFILES["short"]["verifying"]["deadline_s"]
+    assert PROFILES["short"]["verifying"]["block_s"] == 3
+
+
+def test_a_merge_replaces_what_is_no_table_on_both_sides() -> None:
+    assert merge({"a": {"x": 1, "y": 1}, "b": 1, "c": {"z": 1}}, {"a": {"y": 2}, "b": {"n": 2}, "c": 2}) == {
+        "a": {"x": 1, "y": 2},
+        "b": {"n": 2},
+        "c": 2,
+    }
 
 
 def test_the_defaults_act_on_nothing() -> None:

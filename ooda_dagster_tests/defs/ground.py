@@ -7,20 +7,21 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psycopg
 
 from ooda_dagster.config import Config, Reference, TargetConfig, load_config
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
-from ooda_dagster_tests.support import Database, make_orders, merged
+from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, work
 
 NAME = "shop"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -111,6 +112,25 @@ def cycle_job(config: str) -> dg.JobDefinition:
     return build_definitions(load_config(Path(config))).resolve_job_def("ooda_cycle")
 
 
+def tick(
+    schedule: dg.ScheduleDefinition, ooda: Ooda, instance: dg.DagsterInstance, at: datetime
+) -> list[dg.RunRequest] | str:
+    """Requests of a schedule's tick, or why there are none."""
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+    found = schedule(context, ooda=ooda)
+    if isinstance(found, dg.SkipReason):
+        return found.skip_message or ""
+    assert isinstance(found, list)
+    return found
+
+
+def one(requests: list[dg.RunRequest] | str) -> dg.RunRequest:
+    """The only request of a tick."""
+    assert not isinstance(requests, str), requests
+    (request,) = requests
+    return request
+
+
 def unreachable(ledger: Ledger) -> Config:
     """A target that nobody connects to, for what reads the ledger alone."""
     target = TargetConfig(NAME, Reference.literal("postgresql://nobody@127.0.0.1:1/none"))
@@ -119,27 +139,13 @@ def unreachable(ledger: Ledger) -> Config:
 
 def config_of(database: Database, ledger: Ledger, mode: Mode = Mode.PROPOSE, **settings: Any) -> Config:
     """The short profile, by connection strings."""
-    values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
     target = TargetConfig(
         NAME,
         Reference.literal(database.observe),
         Reference.literal(database.act) if mode.acts else None,
-        settings=Settings.model_validate(values),
+        settings=with_profile("short", {"mode": mode, **settings}),
     )
     return Config(Reference.literal(dsn_of(ledger)), {NAME: target})
-
-
-def dsn_of(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def work(database: Database, calls: int = 60) -> None:
-    """Statements that an index on `customer` would make cheap, with a literal that nobody may see."""
-    with psycopg.connect(database.app, autocommit=True) as connection:
-        connection.prepare_threshold = None
-        for n in range(calls):
-            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
-            connection.execute("select placed from orders where id = %s", (n,))
 
 
 @contextmanager
@@ -156,16 +162,11 @@ def ground(
 def busy_shop(target_server: Cluster, ledger_server: Cluster, directory: Path, mode: Mode) -> Iterator[Ground]:
     """A ground of its own, with orders that were worked on."""
     database = Database(target_server, f"test_{uuid.uuid4().hex[:12]}")
-    ledger_name = f"ledger_{uuid.uuid4().hex[:12]}"
     database.create()
-    ledger_server.create_database(ledger_name, template="ledger_template")
-    ledger = Ledger(ledger_server.dsn(ledger_name))
     try:
         make_orders(database, 100_000)
         work(database)
-        with ground(database, ledger, directory, mode) as made:
+        with fresh_ledger(ledger_server) as ledger, ground(database, ledger, directory, mode) as made:
             yield made
     finally:
-        ledger.close()
-        ledger_server.drop_database(ledger_name)
         database.drop()

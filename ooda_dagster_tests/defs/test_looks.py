@@ -13,7 +13,7 @@ import pytest
 from ooda_dagster.defs.schedules import ooda_due_looks
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, unreachable
+from ooda_dagster_tests.defs.ground import NAME, one, tick, unreachable
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -30,19 +30,12 @@ class Looks:
         ooda.ledger.verifications.update(self.change_set, acted_until=begun, next_look_at=NOON)
 
     def tick(self, at: datetime = NOON) -> list[dg.RunRequest] | str:
-        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
-        found = ooda_due_looks(context, ooda=self.ooda)
-        if isinstance(found, dg.SkipReason):
-            return found.skip_message or ""
-        assert isinstance(found, list)
-        return found
+        return tick(ooda_due_looks, self.ooda, self.instance, at)
 
     def run(self, status: dg.DagsterRunStatus) -> None:
         """Let the daemon make a run of the due request."""
-        requests = self.tick()
-        assert not isinstance(requests, str), requests
-        (request,) = requests
-        self.instance.add_run(dg.DagsterRun("ooda_verify", run_id=str(uuid.uuid4()), status=status, tags=request.tags))
+        tags = one(self.tick()).tags
+        self.instance.add_run(dg.DagsterRun("ooda_verify", run_id=str(uuid.uuid4()), status=status, tags=tags))
 
 
 @pytest.fixture
@@ -54,9 +47,8 @@ def looks(ledger: Ledger, tmp_path: Path) -> Iterator[Looks]:
 
 
 def test_a_due_look_gets_one_request(looks: Looks) -> None:
-    requests = looks.tick()
-    assert not isinstance(requests, str)
-    assert [(r.partition_key, r.tags["ooda/target"]) for r in requests] == [(NAME, NAME)]
+    request = one(looks.tick())
+    assert (request.partition_key, request.tags["ooda/target"]) == (NAME, NAME)
 
 
 def test_a_look_is_not_started_before_its_time(looks: Looks) -> None:

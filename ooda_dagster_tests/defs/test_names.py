@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import socket
 from pathlib import Path
 
 import dagster as dg
@@ -35,11 +36,17 @@ SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_spec
 
 def test_the_definitions_are_valid_without_a_server_or_a_configuration() -> None:
     dg.Definitions.validate_loadable(defs)
+    assert {"ooda_cycle", "ooda_verify"} <= {job.name for job in REPOSITORY.get_all_jobs()}
 
 
 def test_definitions_of_an_unreachable_target_connect_to_nothing() -> None:
-    nowhere = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
-    dg.Definitions.validate_loadable(build_definitions(Config(nowhere, {"gone": TargetConfig("gone", nowhere)})))
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # it would hear who knocks, and never answers
+        listener.setblocking(False)
+        url = f"postgresql://nobody@127.0.0.1:{listener.getsockname()[1]}/none?connect_timeout=2"
+        nowhere = Reference.literal(url)
+        dg.Definitions.validate_loadable(build_definitions(Config(nowhere, {"gone": TargetConfig("gone", nowhere)})))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_assets_have_their_keys_and_groups() -> None:

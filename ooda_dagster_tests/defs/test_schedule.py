@@ -16,7 +16,7 @@ from ooda_dagster.defs.partitions import targets
 from ooda_dagster.defs.schedules import ooda_adaptive_delay
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, unreachable
+from ooda_dagster_tests.defs.ground import NAME, one, tick, unreachable
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 Run = dg.DagsterRunStatus
@@ -29,13 +29,7 @@ class Clock:
         self.ooda, self.instance = ooda, instance
 
     def tick(self, at: datetime = NOON) -> list[dg.RunRequest] | str:
-        """Requests of the tick, or why there are none."""
-        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
-        found = ooda_adaptive_delay(context, ooda=self.ooda)
-        if isinstance(found, dg.SkipReason):
-            return found.skip_message or ""
-        assert isinstance(found, list)
-        return found
+        return tick(ooda_adaptive_delay, self.ooda, self.instance, at)
 
     def due(self, at: datetime) -> None:
         self.ooda.loop(NAME)
@@ -66,12 +60,6 @@ def clock(ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Clock]:
     ooda = Ooda(unreachable(ledger))
     yield Clock(ooda, instance)
     ooda.ledger.close()
-
-
-def one(requests: list[dg.RunRequest] | str) -> dg.RunRequest:
-    assert not isinstance(requests, str), requests
-    (request,) = requests
-    return request
 
 
 def test_a_due_target_gets_one_request_that_says_why(clock: Clock) -> None:

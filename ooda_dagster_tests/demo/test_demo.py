@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,18 +16,16 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from ooda_dagster_tests.support import wait_until
+from ooda_dagster_tests.support import room, wait_until
 
 _SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "demo-report.schema.json").read_text())
 
 
 @pytest.fixture
 def own_home() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="ooda-demo-test-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    assert _processes(directory) == [], "nothing runs afterwards"
-    shutil.rmtree(directory, ignore_errors=True)
+    with room("demo-test") as directory:
+        yield directory
+        assert _processes(directory) == [], "nothing runs afterwards"
 
 
 def _processes(home: Path) -> list[str]:

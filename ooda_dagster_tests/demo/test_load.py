@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from ooda_dagster.demo.load import prepare
 from ooda_dagster.demo.planted import POOL, plan
 from ooda_dagster.demo.schema import DIMENSIONS, ROWS
 from ooda_dagster.embedded import Cluster
+from ooda_dagster_tests.demo.conftest import SCALE
 from ooda_dagster_tests.support import Database
-
-_SCALE = 0.02
-
-
-@pytest.fixture
-def service(target_server: Cluster) -> Iterator[Database]:
-    made = Database(target_server, "service_of_a_test")
-    prepare(target_server, made.name, plan(1), scale=_SCALE)
-    yield made
-    made.drop()
 
 
 def test_tables_are_full_analysed_and_the_services_own(service: Database) -> None:
     for table, rows in ROWS.items():
-        wanted = max(1000, int(rows * _SCALE))
+        wanted = max(1000, int(rows * SCALE))
         assert service.execute(f"select count(*) from {table}", dsn=service.app) == [(wanted,)]
     analysed = service.execute("select bool_and(reltuples > 0) from pg_class where relname = any(%s)", list(ROWS))
     assert analysed == [(True,)]
@@ -65,6 +53,6 @@ def test_data_is_skewed_correlated_and_has_a_queue(service: Database) -> None:
 def test_the_second_time_it_is_copied_not_loaded(service: Database, target_server: Cluster) -> None:
     said: list[str] = []
     started = time.monotonic()
-    prepare(target_server, service.name, plan(2), scale=_SCALE, say=said.append)
+    prepare(target_server, service.name, plan(2), scale=SCALE, say=said.append)
     assert said == []
     assert time.monotonic() - started < 10

@@ -14,27 +14,16 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from ooda_dagster.demo.load import prepare
 from ooda_dagster.demo.planted import plan
 from ooda_dagster.demo.traffic import Traffic
 from ooda_dagster.demo.workload import statements
-from ooda_dagster.embedded import Cluster
+from ooda_dagster_tests.demo.conftest import SCALE
 from ooda_dagster_tests.support import Database, wait_until
-
-_SCALE = 0.02
-
-
-@pytest.fixture
-def service(target_server: Cluster) -> Iterator[Database]:
-    made = Database(target_server, "service_of_a_traffic_test")
-    prepare(target_server, made.name, plan(1), scale=_SCALE)
-    yield made
-    made.drop()
 
 
 @pytest.fixture
 def running(service: Database) -> Iterator[Traffic]:
-    traffic = Traffic(service.app, 1, scale=_SCALE)
+    traffic = Traffic(service.app, 1, scale=SCALE)
     traffic.start()
     try:
         wait_until(lambda: traffic.calls > 50, what="traffic")
@@ -47,7 +36,7 @@ def test_the_offered_mix_is_kept_and_measured(running: Traffic) -> None:
     since = datetime.now(UTC)
     time.sleep(4)
     seen = running.window(since, datetime.now(UTC))
-    rates = {s.name: s.rate for s in statements(plan(1), scale=_SCALE)}
+    rates = {s.name: s.rate for s in statements(plan(1), scale=SCALE)}
     assert seen.errors == 0
     assert seen.calls == pytest.approx(4 * sum(rates.values()), rel=0.25)
     for name in ("request_by_id", "bump_atoms", "touch_cache"):

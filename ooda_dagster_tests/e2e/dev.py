@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ import psutil
 from ooda_dagster.config.servers import ledger_cluster
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.ledger import Ledger
-from ooda_dagster_tests.support import wait_until
+from ooda_dagster_tests.support import room, wait_until
 
 START_S = 120
 _RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
@@ -105,15 +103,13 @@ def start(home: Path) -> Dev:
 
 @contextmanager
 def dev_home() -> Iterator[Path]:
-    """A directory that the servers' user can reach. Whatever still runs in it at the end is killed."""
-    home = Path(tempfile.mkdtemp(prefix="ooda-e2e-", dir="/var/tmp"))
-    home.chmod(0o755)
-    try:
-        yield home
-    finally:
-        for process in working_below(home):
-            process.kill()
-        shutil.rmtree(home, ignore_errors=True)
+    """A home of its own. Whatever still runs in it at the end is killed."""
+    with room("e2e") as home:
+        try:
+            yield home
+        finally:
+            for process in working_below(home):
+                process.kill()
 
 
 def ledger_of(home: Path) -> Ledger:

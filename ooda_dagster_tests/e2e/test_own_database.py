@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import psycopg
 import pytest
 
 from ooda_dagster.embedded import Cluster, find_binaries
-from ooda_dagster_tests.support import traffic, wait_until
+from ooda_dagster_tests.support import room, traffic, wait_until
 
 _BIN = Path("/usr/lib/postgresql/15/bin")
 _SLOW = "select count(*), max(abalance) from pgbench_accounts where bid = %s and filler like 'x%%'"
@@ -87,9 +86,8 @@ class Commands:
 
 @pytest.fixture
 def ooda(server: Cluster) -> Iterator[Commands]:
-    with tempfile.TemporaryDirectory(prefix="ooda-own-", dir="/var/tmp") as directory:
-        os.chmod(directory, 0o755)
-        yield Commands(server, directory)
+    with room("own") as directory:
+        yield Commands(server, str(directory))
 
 
 def _indexes(server: Cluster) -> set[str]:

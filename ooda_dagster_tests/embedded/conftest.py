@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ooda_dagster.embedded import Cluster
+from ooda_dagster_tests import support
 from ooda_dagster_tests.embedded.ground import stop_all, working_in
 
 
@@ -18,12 +17,10 @@ from ooda_dagster_tests.embedded.ground import stop_all, working_in
 def room(home: Path) -> Iterator[Path]:
     """An empty directory that every user can reach."""
     del home
-    directory = Path(tempfile.mkdtemp(prefix="ooda-room-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    stop_all(directory)
-    left = working_in(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with support.room("room") as directory:
+        yield directory
+        stop_all(directory)
+        left = working_in(directory)
     assert not left, f"still running: {left}"
 
 
@@ -31,13 +28,11 @@ def room(home: Path) -> Iterator[Path]:
 def template(home: Path) -> Iterator[Path]:
     """The files of a cluster that was made and never used: initdb is what takes long."""
     del home
-    directory = Path(tempfile.mkdtemp(prefix="ooda-room-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    with Cluster(directory, "c") as cluster:
-        files = cluster.files.real
-    yield files
-    cluster.destroy()
-    shutil.rmtree(directory, ignore_errors=True)
+    with support.room("room") as directory:
+        with Cluster(directory, "c") as cluster:
+            files = cluster.files.real
+        yield files
+        cluster.destroy()
 
 
 @pytest.fixture
@@ -51,10 +46,8 @@ def made(room: Path, template: Path) -> Cluster:
 def server(home: Path) -> Iterator[Cluster]:
     """A server that the tests of one file share; each leaves it running."""
     del home
-    directory = Path(tempfile.mkdtemp(prefix="ooda-room-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    cluster = Cluster(directory, "shared", durable=False)
-    cluster.start()
-    yield cluster
-    cluster.destroy()
-    shutil.rmtree(directory, ignore_errors=True)
+    with support.room("room") as directory:
+        cluster = Cluster(directory, "shared", durable=False)
+        cluster.start()
+        yield cluster
+        cluster.destroy()

@@ -60,6 +60,7 @@ def test_nothing_runs_after_an_interrupt_in_the_middle_of_a_start(made: Cluster)
         starter.send_signal(signal.SIGINT)
         starter.wait(20)
     wait_until(lambda: not working_in(made.home), timeout_s=10, what="the end of the server")
+    assert not made.running
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])

@@ -44,7 +44,9 @@ def test_only_the_server_user_may_read_its_files(server: Cluster) -> None:
 def test_extensions_can_be_created(server: Cluster, name: str) -> None:
     with psycopg.connect(server.dsn()) as connection:
         connection.execute(sql.SQL("create extension {}").format(sql.Identifier(name)))
+        found = connection.execute("select extversion from pg_extension where extname = %s", (name,)).fetchone()
         connection.rollback()
+    assert found is not None
 
 
 def test_statement_statistics_are_collected_without_more_ado(server: Cluster) -> None:

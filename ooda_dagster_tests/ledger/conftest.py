@@ -8,12 +8,13 @@ import pytest
 
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
-from ooda_dagster_tests.ledger.ground import empty_ledger, forget_all, register
+from ooda_dagster_tests.ledger.ground import forget_all, register
+from ooda_dagster_tests.support import fresh_ledger
 
 
 @pytest.fixture(scope="package")
 def shared(ledger_server: Cluster) -> Iterator[Ledger]:
-    with empty_ledger(ledger_server) as opened:
+    with fresh_ledger(ledger_server) as opened:
         yield opened
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import traceback
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.ledger.database import connection
@@ -21,21 +18,6 @@ from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@contextmanager
-def empty_ledger(server: Cluster) -> Iterator[Ledger]:
-    """A ledger that several tests share; each leaves it by `forget_all`."""
-    name = f"ledger_{uuid.uuid4().hex[:12]}"
-    server.create_database(name, template="ledger_template")
-    opened = Ledger(server.dsn(name))
-    yield opened
-    opened.close()
-    server.drop_database(name)
-
-
-def dsn_of(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def processes(count: int, work: Callable[[], object]) -> None:
@@ -56,6 +38,7 @@ def processes(count: int, work: Callable[[], object]) -> None:
 
 
 def forget_all(ledger: Ledger) -> None:
+    """Leave a ledger that several tests share as it was."""
     for row in ledger.cycles.targets():
         ledger.cycles.forget(row["name"])
     ask(ledger, "delete from ooda.audit_event")

@@ -10,7 +10,8 @@ import pytest
 
 from ooda_dagster.ledger import Cycle, CycleRefusedError, Ledger
 from ooda_dagster.ledger.conversations import LEASE
-from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, dsn_of, processes, register
+from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, processes, register
+from ooda_dagster_tests.support import dsn_of
 
 
 def begin(ledger: Ledger, run_id: str = "r1", **values: Any) -> Cycle:

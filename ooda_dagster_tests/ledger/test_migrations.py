@@ -15,7 +15,8 @@ from ooda_dagster.embedded.files import free_port
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.ledger.database import connection, ledger_url
 from ooda_dagster.ledger.tables import metadata
-from ooda_dagster_tests.ledger.ground import NOW, ask, dsn_of, processes, register
+from ooda_dagster_tests.ledger.ground import NOW, ask, processes, register
+from ooda_dagster_tests.support import dsn_of
 
 
 @pytest.fixture

@@ -13,18 +13,15 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster_tests.actions.stage import Stage, make_stage
-from ooda_dagster_tests.loop.ground import make_loop, work
-from ooda_dagster_tests.support import Database, make_orders
+from ooda_dagster_tests.loop.ground import make_loop
+from ooda_dagster_tests.support import Database, fresh_ledger, make_orders, work
 
 
 @pytest.fixture(scope="package")
 def books(ledger_server: Cluster) -> Iterator[Ledger]:
     """One ledger for many targets, which know nothing of each other."""
-    ledger_server.create_database("ledger_loop", template="ledger_template")
-    ledger = Ledger(ledger_server.dsn("ledger_loop"))
-    yield ledger
-    ledger.close()
-    ledger_server.drop_database("ledger_loop")
+    with fresh_ledger(ledger_server) as ledger:
+        yield ledger
 
 
 @pytest.fixture(scope="package")

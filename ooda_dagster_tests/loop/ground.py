@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from ooda_dagster.core.messages import ActionResults, Decisions, Hypotheses, LearningDelta, Observation
-from ooda_dagster.core.settings import PROFILES, Mode, Settings
+from ooda_dagster.core.settings import Mode, Settings, merge, with_profile
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop import cycle
 from ooda_dagster.loop.act import act
@@ -23,7 +21,7 @@ from ooda_dagster.loop.hypothesize import hypothesize
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database, merged
+from ooda_dagster_tests.support import Database
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,15 @@ def make_loop(
     database: Database, ledger: Ledger, home: Path, mode: Mode = Mode.PROPOSE, *, name: str = "", **settings: Any
 ) -> Loop:
     """The loop of a target that the ledger did not know, in the short profile."""
-    values = merged(PROFILES["short"], {"profile": "short", "mode": mode, **settings})
     target = PostgresTarget(name or f"t{uuid.uuid4().hex[:8]}", database.observe, database.act if mode.acts else None)
-    loop = Loop(target, ledger, Settings.model_validate(values), home=home)
+    loop = Loop(target, ledger, with_profile("short", {"mode": mode, **settings}), home=home)
     loop.register()
     return loop
 
 
 def with_settings(loop: Loop, *, mode: Mode | None = None, **groups: dict[str, Any]) -> Loop:
     """The same target with other settings."""
-    values = merged(loop.settings.model_dump(), groups)
+    values = merge(loop.settings.model_dump(), groups)
     return replace(loop, settings=Settings.model_validate({**values, "mode": mode or loop.settings.mode}))
 
 
@@ -83,15 +80,6 @@ def no_results(loop: Loop) -> ActionResults:
     return ActionResults(
         analysis_id=str(uuid.uuid4()), target=loop.name, timestamp=loop.clock(), mode=loop.settings.mode
     )
-
-
-def work(database: Database, calls: int = 60) -> None:
-    """Statements that an index on `customer` would make cheap."""
-    with psycopg.connect(database.app, autocommit=True) as connection:
-        connection.prepare_threshold = None
-        for n in range(calls):
-            connection.execute("select count(*), max(note) from orders where customer = %s", (n,))
-            connection.execute("select placed from orders where id = %s", (n,))
 
 
 _WRITE = re.compile(

@@ -24,8 +24,8 @@ from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.base import TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.loop.ground import begun, make_loop, turn, work
-from ooda_dagster_tests.support import Database, make_orders
+from ooda_dagster_tests.loop.ground import begun, make_loop, turn
+from ooda_dagster_tests.support import Database, make_orders, open_transaction, work
 
 
 @pytest.fixture
@@ -169,7 +169,6 @@ def test_another_database_behind_the_name_is_said_and_audited(
 
 def test_a_table_that_somebody_holds_does_not_blind_the_observation(busy: Database, shop: Callable[..., Loop]) -> None:
     loop = shop(Mode.PROPOSE)
-    with psycopg.connect(busy.app) as holder:
-        holder.execute("lock table orders in access exclusive mode")
+    with open_transaction(busy.app, "lock table orders in access exclusive mode"):
         seen = observed(loop)
     assert seen.server["tables"] == 1

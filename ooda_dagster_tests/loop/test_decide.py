@@ -21,8 +21,8 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.decide import decide
 from ooda_dagster.loop.hypothesize import hypothesize
 from ooda_dagster.loop.observe import observe
-from ooda_dagster_tests.loop.ground import begun, make_loop, nothing_decided, with_settings, work
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.loop.ground import begun, make_loop, nothing_decided, with_settings
+from ooda_dagster_tests.support import Database, work
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
-from ooda_dagster_tests.loop.ground import Turn, make_loop, turn, work
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.loop.ground import Turn, make_loop, turn
+from ooda_dagster_tests.support import Database, work
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,17 @@
-"""Tools of the tests of targets: roles with some rights, a small server of one's own, somebody else's transaction."""
+"""Tools of the tests of targets: roles with some rights, a small server of one's own."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.embedded import Binaries, Cluster
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, room
 
 PASSWORD = "s3cretPassw0rd"
 
@@ -67,25 +60,11 @@ def own_cluster(
     binaries: Binaries | None = None,
 ) -> Iterator[Cluster]:
     """A server beside the shared ones, started; nothing is left of it."""
-    directory = Path(tempfile.mkdtemp(prefix="ooda-small-", dir="/var/tmp"))
-    directory.chmod(0o755)
     small = {"shared_buffers": "16MB", **(settings or {})}
-    cluster = Cluster(directory, name, preload=preload, settings=small, durable=False, binaries=binaries)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.destroy()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def open_transaction(dsn: str, *statements: str, name: str = "somebody") -> Iterator[psycopg.Connection[Any]]:
-    """Somebody's transaction that stays open for the block; then it is rolled back."""
-    connection = psycopg.connect(dsn, application_name=name)
-    try:
-        for statement in statements:
-            connection.execute(trusted(statement))
-        yield connection
-    finally:
-        connection.close()
+    with room("small") as directory:
+        cluster = Cluster(directory, name, preload=preload, settings=small, durable=False, binaries=binaries)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.destroy()

@@ -13,8 +13,8 @@ from ooda_dagster.embedded import Cluster
 from ooda_dagster.targets.base import MissingRightError, RefusedError, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster_tests.embedded.ground import line, python
-from ooda_dagster_tests.support import Database, make_orders, wait_until
-from ooda_dagster_tests.targets.ground import Role, open_transaction
+from ooda_dagster_tests.support import Database, make_orders, open_transaction, wait_until
+from ooda_dagster_tests.targets.ground import Role
 
 CREATE = "create index i on orders (customer)"
 

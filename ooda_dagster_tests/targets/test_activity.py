@@ -13,8 +13,7 @@ import pytest
 from ooda_dagster.targets.base import Activity, Progress
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database, make_orders, wait_until
-from ooda_dagster_tests.targets.ground import open_transaction
+from ooda_dagster_tests.support import Database, make_orders, open_transaction, wait_until
 
 
 def look(database: Database) -> Activity:

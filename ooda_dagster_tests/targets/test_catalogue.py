@@ -10,8 +10,7 @@ from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster.targets.postgres.read_catalogue import read_catalogue
-from ooda_dagster_tests.support import Database, make_orders
-from ooda_dagster_tests.targets.ground import open_transaction
+from ooda_dagster_tests.support import Database, make_orders, open_transaction
 
 
 def read(database: Database, *statistics: tuple[str, str]) -> Catalogue:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.embedded.clone import StatisticsClone, clone_cluster
 from ooda_dagster_tests.embedded.clone import shop
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, room
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +27,11 @@ def source(target_server: Cluster) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def scratch(home: Path) -> Iterator[Cluster]:
     del home
-    directory = Path(tempfile.mkdtemp(prefix="ooda-room-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    cluster = clone_cluster(directory)
-    cluster.start()
-    yield cluster
-    cluster.destroy()
-    shutil.rmtree(directory)
+    with room("room") as directory:
+        cluster = clone_cluster(directory)
+        cluster.start()
+        yield cluster
+        cluster.destroy()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.embedded.clone import StatisticsClone
 from ooda_dagster_tests.embedded.clone.shop import EXPRESSION, WATCHER, plan, shape, watcher
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, open_transaction
 
 
 def blind_of(source: Database, scratch: Cluster, dsn: str, **options: Any) -> dict[str, str]:
@@ -113,11 +113,9 @@ def test_an_invalid_index_is_left_out_and_named(source: Database, scratch: Clust
 def test_a_lock_of_another_session_delays_nothing_and_what_it_hides_is_named(
     source: Database, scratch: Cluster
 ) -> None:
-    with psycopg.connect(source.superuser) as holder:
-        holder.execute("lock table customers in access exclusive mode")
+    with open_transaction(source.superuser, "lock table customers in access exclusive mode"):
         with psycopg.connect(watcher(source), autocommit=True) as session:
             clone = StatisticsClone.build(session, scratch, database="locked")
-        holder.rollback()
     assert "another session's lock" in clone.report.blind["views"]
     assert clone.report.blind["public.customers"] == "left out: another session locks it"
     assert clone.explain("select * from events")["Plan Rows"] == 90_000
