@@ -16,7 +16,6 @@ from typing import Any
 import psycopg
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE, OBSERVE_ROLE
-from ooda_dagster.core.settings import merge as merged  # noqa: F401 - the name that tests know
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.postgres.queries import trusted

@@ -275,7 +275,13 @@ class Cluster:
         forget(self.files.directory)
 
     def destroy(self) -> None:
-        """Stop it and remove every file of it, and what was made outside `home` for it alone."""
+        """Stop it and remove every file of it, and what was made outside `home` for it alone.
+
+        In a copy of another project, the server and the data are the other's: only the link to them goes.
+        """
+        if self.files.foreign:
+            self.files.directory.unlink()
+            return
         self.stop("immediate")
         self.files.destroy()
         leave_home(self.home, ServerUser.choose())

@@ -18,16 +18,17 @@ def remove_clusters(home: Path) -> None:
         here = Path(directory)
         for name in [f for f in folders if _is_ours(here / f)]:
             folders.remove(name)
-            place = (here / name).resolve().parent
+            foreign, place = ClusterFiles(here / name).foreign, (here / name).resolve().parent
             Cluster(here, name).destroy()
-            discard_place(place)  # another than that of `here`, where the project was moved
+            if not foreign:
+                discard_place(place)  # another than that of `here`, where the project was moved
         leave_home(here, user)  # a start that failed made it, and no cluster
 
 
 def _is_ours(path: Path) -> bool:
     """Whether it is a cluster; a link may lead to that of the project which this one was copied from."""
     if path.is_symlink():
-        return read_owner(path.resolve().parent) is not None and not ClusterFiles(path).foreign
+        return read_owner(path.resolve().parent) is not None
     return os.path.exists(path / "cluster.json")
 
 
