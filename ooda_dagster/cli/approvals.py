@@ -160,4 +160,6 @@ def _show(action: Action) -> None:
         saved = action.predicted.get("saved_ms_per_hour")
         gain = f", saves {saved / 1000:,.1f} s/h" if saved is not None else ""
         out.print(f"    size  {size(expected)}{gain}", markup=False)
+    if action.expires_at and action.state in WAITING:
+        out.print(f"    until {iso(action.expires_at)}", markup=False)
     out.print(f"    hash  {action.statements_hash[:16]}\n", markup=False)

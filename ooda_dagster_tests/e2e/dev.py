@@ -21,6 +21,11 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster_tests.support import room, wait_until
 
 START_S = 120
+_TERMINATE = """mutation ($run: String!) { terminateRun(runId: $run, terminatePolicy: SAFE_TERMINATE) {
+    __typename ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
+_DELETE = "mutation ($run: String!) { deletePipelineRun(runId: $run) { __typename } }"
+_BACKFILL = """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
 
 
@@ -51,12 +56,33 @@ class Dev:
     def log(self) -> str:
         return (self.home / "dev.log").read_text(errors="replace")
 
-    def ask(self, query: str) -> Any:
+    def ask(self, query: str, **variables: Any) -> Any:
         """What the webserver's GraphQL answers."""
-        body = json.dumps({"query": query}).encode()
+        body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)["data"]
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def cancel(self, run_id: str) -> None:
+        """As the button of the UI does it."""
+        done = self.ask(_TERMINATE, run=run_id)["terminateRun"]
+        assert done["__typename"] == "TerminateRunSuccess", done
+
+    def delete(self, run_id: str) -> None:
+        done = self.ask(_DELETE, run=run_id)["deletePipelineRun"]
+        assert done["__typename"] == "DeletePipelineRunSuccess", done
+
+    def backfill(self, asset: str, partitions: list[str]) -> str:
+        """Materialise partitions of an asset, as its page does; the id of the backfill."""
+        params = {"assetSelection": [{"path": asset.split("/")}], "partitionNames": partitions, "fromFailure": False}
+        done = self.ask(_BACKFILL, params=params)["launchPartitionBackfill"]
+        assert done["__typename"] == "LaunchBackfillSuccess", done
+        return done["backfillId"]
+
+    def status(self, run_id: str) -> str:
+        return next(run["status"] for run in self.runs() if run["id"] == run_id)
 
     def answers(self) -> bool:
         assert self.process.poll() is None, f"ooda dev ended:\n{self.log[-3000:]}"

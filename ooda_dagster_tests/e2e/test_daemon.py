@@ -1,0 +1,209 @@
+"""Does the loop keep its word with the real daemon and webserver: whatever is killed, canceled, deleted or poisoned?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+import pytest
+
+from ooda_dagster.core.cadence import full_minute
+from ooda_dagster.core.messages import Analyze
+from ooda_dagster.ledger import Cycle, Ledger
+from ooda_dagster_tests.e2e.dev import Dev, dev_home, ledger_of, start
+from ooda_dagster_tests.support import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NAME = "shop"
+#: Two tries of a run, and the next run in the next minute: five attempts in minutes instead of an hour.
+CONFIG = f"""
+[target.{NAME}]
+profile = "short"
+observe = "embedded:ooda_observe@target/inference"
+messages = {{ resume_s = 1, retry_s = 1 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def dev() -> Iterator[Dev]:
+    """One start for all tests here, in the order of this file."""
+    with dev_home() as home:
+        (home / "ooda.toml").write_text(CONFIG)
+        yield start(home)
+
+
+@pytest.fixture(scope="module")
+def ledger(dev: Dev) -> Iterator[Ledger]:
+    """The ledger, after the first cycle of the target."""
+    opened = ledger_of(dev.home)
+    wait_until(lambda: cycles(opened), timeout_s=200, what="the first cycle")
+    ended(opened, cycles(opened)[-1])
+    yield opened
+    opened.close()
+
+
+def cycles(ledger: Ledger) -> list[Cycle]:
+    """Newest first."""
+    return list(ledger.cycles.latest(NAME))
+
+
+def ended(ledger: Ledger, cycle: Cycle, timeout_s: float = 240) -> Cycle:
+    def over() -> Cycle | None:
+        now = ledger.cycles.get(cycle.analysis_id)
+        return now if now and now.state in ("finished", "failed") else None
+
+    return wait_until(over, timeout_s=timeout_s, what=f"the end of {cycle.analysis_id}")
+
+
+def ask(ledger: Ledger, *statements: str) -> None:
+    with ledger.engine.begin() as conn:
+        for text in statements:
+            conn.exec_driver_sql(text)
+
+
+def make_due(ledger: Ledger) -> datetime:
+    """A cycle is due in the next minute: this one may have had its run."""
+    due = full_minute(datetime.now(UTC))
+    ledger.cycles.request(NAME, due, "a test wants it")
+    return due
+
+
+def next_cycle(ledger: Ledger, before: list[Cycle]) -> Cycle:
+    known = {c.analysis_id for c in before}
+    return wait_until(
+        lambda: next((c for c in cycles(ledger) if c.analysis_id not in known), None), timeout_s=150, what="the cycle"
+    )
+
+
+def families(dev: Dev, due: datetime) -> set[str]:
+    """Runs of a due time; retries of a run count as one."""
+    runs = dev.runs(ooda__due_key=f"{NAME}@{due.isoformat()}")
+    return {run["tags"].get("dagster/root_run_id", run["id"]) for run in runs}
+
+
+@contextmanager
+def held(ledger: Ledger, phase: str) -> Iterator[None]:
+    """Whoever stores the output of a phase waits for a long time."""
+    ask(
+        ledger,
+        "create function ooda.hold() returns trigger language plpgsql as "
+        "'begin perform pg_sleep(600); return new; end'",
+        f"create trigger hold before insert on ooda.message for each row when (new.phase = '{phase}') "
+        "execute function ooda.hold()",
+    )
+    try:
+        yield
+    finally:
+        let_go(ledger)
+        ask(ledger, "drop function if exists ooda.hold() cascade")
+
+
+def let_go(ledger: Ledger) -> None:
+    ask(ledger, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+
+
+def waits(ledger: Ledger) -> bool:
+    with ledger.engine.connect() as conn:
+        query = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+        return conn.exec_driver_sql(query).scalar_one() > 0
+
+
+def worker(ledger: Ledger, cycle: Cycle) -> psutil.Process:
+    """The process of a cycle's run."""
+    with ledger.engine.connect() as conn:
+        query = "select pid from ooda.cycle where analysis_id = %s"
+        return psutil.Process(conn.exec_driver_sql(query, (cycle.analysis_id,)).scalar_one())
+
+
+def stored(ledger: Ledger, cycle: Cycle) -> dict[str, int]:
+    """How often each phase's output is stored."""
+    with ledger.engine.connect() as conn:
+        query = "select phase, count(*) from ooda.message where analysis_id = %s group by phase"
+        return {row[0]: row[1] for row in conn.exec_driver_sql(query, (cycle.analysis_id,))}
+
+
+def test_a_run_killed_between_phases_is_gone_on_with(dev: Dev, ledger: Ledger) -> None:
+    before = cycles(ledger)
+    due = make_due(ledger)
+    with held(ledger, "decide"):
+        cycle = next_cycle(ledger, before)
+        wait_until(lambda: waits(ledger), timeout_s=60, what="the run at the end of decide")
+        worker(ledger, cycle).kill()
+    after = ended(ledger, cycle, timeout_s=400)
+    assert (after.analysis_id, after.state) == (cycle.analysis_id, "finished")
+    assert set(stored(ledger, cycle).values()) == {1}
+    assert len(cycles(ledger)) == len(before) + 1
+    assert len(families(dev, due)) == 1
+    kinds = {run["tags"].get("ooda/analysis_id") for run in dev.runs(ooda__analysis_id=cycle.analysis_id)}
+    assert kinds == {cycle.analysis_id}
+
+
+def test_a_run_that_a_person_cancels_is_over_and_its_due_time_with_it(dev: Dev, ledger: Ledger) -> None:
+    before = cycles(ledger)
+    due = make_due(ledger)
+    with held(ledger, "hypothesize"):
+        cycle = next_cycle(ledger, before)
+        wait_until(lambda: waits(ledger), timeout_s=60, what="the run at the end of hypothesize")
+        (run,) = dev.runs(ooda__analysis_id=cycle.analysis_id)
+        dev.cancel(run["id"])
+        let_go(ledger)
+        wait_until(lambda: dev.status(run["id"]) == "CANCELED", timeout_s=120, what="the end of the run")
+        over = ended(ledger, cycle)
+    assert (over.state, over.error) == ("failed", "cycle ended as CANCELED")
+    (timer,) = ledger.cycles.queue([NAME])
+    assert timer.reason == "cycle ended with an error: cycle ended as CANCELED"
+    assert timedelta(minutes=50) < timer.deliver_at - datetime.now(UTC) <= timedelta(minutes=61)
+    assert len(families(dev, due)) == 1
+
+
+def test_a_run_that_was_deleted_is_not_run_again_and_quiet_minutes_start_none(dev: Dev, ledger: Ledger) -> None:
+    before = cycles(ledger)
+    make_due(ledger)
+    cycle = ended(ledger, next_cycle(ledger, before))
+    (run,) = dev.runs(ooda__analysis_id=cycle.analysis_id)
+    wait_until(lambda: dev.status(run["id"]) == "SUCCESS", timeout_s=60, what="the end of the run")
+    dev.delete(run["id"])
+    left = {r["id"] for r in dev.runs()}
+    time.sleep(150)  # two ticks of the schedule at least
+    assert {r["id"] for r in dev.runs()} == left
+    assert len(cycles(ledger)) == len(before) + 1
+
+
+def test_a_poisoned_message_ends_in_the_dead_letters_and_the_loop_goes_on(dev: Dev, ledger: Ledger) -> None:
+    before = cycles(ledger)
+    make_due(ledger)
+    ask(ledger, "alter table ooda.sampled_text rename to poisoned")
+    try:
+        cycle = next_cycle(ledger, before)
+        over = ended(ledger, cycle, timeout_s=500)
+    finally:
+        ask(ledger, "alter table ooda.poisoned rename to sampled_text")
+    assert over.state == "failed"
+    (letter,) = ledger.queues.dead_letters(NAME)
+    assert (letter["analysis_id"], letter["phase"], letter["attempts"]) == (cycle.analysis_id, Analyze.phase, 5)
+    assert "sampled_text" in letter["error"]
+    assert len(dev.runs(ooda__analysis_id=cycle.analysis_id)) == 3  # two attempts, two, and the last
+    (timer,) = ledger.cycles.queue([NAME])
+    assert "dead after 5 attempts" in timer.reason
+    assert timer.deliver_at > datetime.now(UTC) + timedelta(minutes=50)
+
+    known = cycles(ledger)
+    make_due(ledger)
+    after = ended(ledger, next_cycle(ledger, known))
+    assert after.state == "finished"
+
+
+def test_nothing_of_it_is_told_as_a_broken_definition(dev: Dev, ledger: Ledger) -> None:
+    """All of it went through the daemon without an error of our schedules and sensors."""
+    query = """{ schedulesOrError(repositorySelector: {repositoryLocationName: "ooda_dagster",
+        repositoryName: "__repository__"}) { ... on Schedules { results { name scheduleState {
+        ticks(limit: 50) { status error { message } } } } } } }"""
+    found: dict[str, Any] = dev.ask(query)["schedulesOrError"]
+    ticks = {s["name"]: s["scheduleState"]["ticks"] for s in found["results"]}
+    assert {"ooda_adaptive_delay", "ooda_due_looks"} <= ticks.keys()
+    assert [t for of in ticks.values() for t in of if t["status"] == "FAILURE"] == []
