@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.messages import iso
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import analyze_queue, cycle, target
+from ooda_dagster.ledger.tables import analyze_queue, cycle, request_read, target, workload_day
 from ooda_dagster.ledger.worker import Worker
 
 #: How long a cycle of an unreachable host is believed to run; a cycle acts for minutes, an index build may take hours.
@@ -99,6 +99,8 @@ class Cycles:
         """Remove a target and all that was learned of it."""
         with connection(self._engine) as conn:
             conn.execute(sa.delete(target).where(target.c.name == name))
+            for loose in (workload_day, request_read):  # no foreign key takes these along
+                conn.execute(sa.delete(loose).where(loose.c.target == name))
 
     def targets(self) -> Sequence[dict[str, Any]]:
         """Rows of all targets that were ever known."""
