@@ -15,14 +15,23 @@ from ooda_dagster.core.settings import Settings
 
 _TOP = Path(__file__).parent.parent
 _DOCS = _TOP / "docs"
-_GROUPS = ("sampling", "advice", "acting", "verifying")
+_GROUPS = ("sampling", "advice", "acting", "verifying", "history")
 _PAGES = [_TOP / "README.md", *sorted(_DOCS.glob("*.md"))]
 
 
 def _defaults() -> dict[str, str]:
     settings = Settings()
     found = {f"{group}.{key}": value for group in _GROUPS for key, value in getattr(settings, group)}
-    return {key: "none" if value == () else f"`{value}`" for key, value in found.items()}
+    return {key: _shown(value) for key, value in found.items()}
+
+
+def _shown(value: object) -> str:
+    """A default as the table writes it."""
+    if value in ((), "", None):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    return f"`{','.join(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
 def test_every_setting_is_explained_with_its_default() -> None:

@@ -7,6 +7,7 @@ minutes, so that a demonstration closes verdicts in a minute. Short windows carr
 from __future__ import annotations
 
 import math
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
@@ -107,6 +108,21 @@ class Verifying(_Group):
     high_success_ratio: Share = 0.90
 
 
+class History(_Group):
+    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of."""
+
+    start_day: date | None = None  # of the asset's partitions, the earliest of all targets; none: 400 days back
+    requests: bool = False  # read the target's table of requests, one query a day
+    table: str = ""  # schema.table; empty: the document's inference_requests, where it is found
+    reads_per_minute: PositiveInt = 10  # over all days and processes
+    timeout_s: Positive = 30
+    parquet: str = ""  # files of requests: a path with * and **; needs ooda-dagster[lake]
+    requested_at_column: str = "request_timestamp"
+    duration_ms_column: str = "total_duration_ms"
+    status_column: str = "status"  # empty: there is none
+    failed_statuses: tuple[str, ...] = ("Failed", "failed")
+
+
 class Settings(_Group):
     """The settings of one target."""
 
@@ -116,6 +132,7 @@ class Settings(_Group):
     advice: Advice = Advice()
     acting: Acting = Acting()
     verifying: Verifying = Verifying()
+    history: History = History()
 
 
 #: What a profile changes, as keys of the configuration.

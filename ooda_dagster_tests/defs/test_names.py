@@ -28,6 +28,7 @@ GROUPS = {
     "ooda/action_results": "ooda_act",
     "ooda/learning_deltas": "ooda_learn",
     "ooda/verdicts": "ooda_learn",
+    "ooda/workload_days": "ooda_history",
 }
 REPOSITORY = defs.get_repository_def()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
@@ -46,8 +47,11 @@ def test_assets_have_their_keys_and_groups() -> None:
     assert {name: spec.group_name for name, spec in SPECS.items()} == GROUPS
 
 
-def test_every_asset_is_partitioned_by_target() -> None:
+def test_every_asset_is_partitioned_by_target_but_for_past_days() -> None:
     for name, spec in SPECS.items():
+        if name == "ooda/workload_days":
+            assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition)
+            continue
         assert spec.partitions_def == dg.DynamicPartitionsDefinition(name="ooda_targets"), name
 
 
@@ -71,11 +75,12 @@ def test_a_run_never_spans_two_targets() -> None:
 
 def test_jobs_run_in_one_process_and_are_limited_in_time() -> None:
     jobs = {job.name: job for job in REPOSITORY.get_all_jobs()}
-    assert {"ooda_cycle", "ooda_verify"} <= jobs.keys()
-    for name, kind in (("ooda_cycle", "cycle"), ("ooda_verify", "verify")):
+    assert {"ooda_cycle", "ooda_verify", "ooda_history"} <= jobs.keys()
+    for kind, priority in (("cycle", "10"), ("verify", "10"), ("history", "-10")):
+        name = f"ooda_{kind}"
         assert jobs[name].executor_def == dg.in_process_executor
         assert jobs[name].tags["ooda/kind"] == kind
-        assert jobs[name].tags["dagster/priority"] == "10"
+        assert jobs[name].tags["dagster/priority"] == priority
         assert 600 <= int(jobs[name].tags["dagster/max_runtime"]) <= 6 * 3600
 
 
@@ -86,6 +91,7 @@ def test_what_is_materialised_past_our_jobs_runs_in_one_process_too() -> None:
 def test_jobs_hold_the_assets_of_their_name() -> None:
     assert set(defs.resolve_job_def("ooda_cycle").asset_layer.executable_asset_keys) == {key(p) for p in PHASES}
     assert set(defs.resolve_job_def("ooda_verify").asset_layer.executable_asset_keys) == {key("verdicts")}
+    assert set(defs.resolve_job_def("ooda_history").asset_layer.executable_asset_keys) == {key("workload_days")}
 
 
 def test_checks_sit_on_their_assets_and_only_one_blocks() -> None:
@@ -128,5 +134,7 @@ def test_checks_take_no_value_of_an_asset() -> None:
 
 def test_run_config_can_neither_approve_nor_raise_a_mode() -> None:
     from ooda_dagster.defs.assets import CycleConfig
+    from ooda_dagster.defs.history import HistoryConfig
 
     assert set(CycleConfig.model_fields) == {"dry_run", "lookback_hours"}
+    assert set(HistoryConfig.model_fields) == {"targets"}
