@@ -23,7 +23,16 @@ def _defaults() -> dict[str, str]:
     settings = Settings()
     groups = {name: value for name, value in settings if isinstance(value, BaseModel)}
     found = {f"{group}.{key}": value for group, values in groups.items() for key, value in values}
-    return {key: "none" if value == () else f"`{value}`" for key, value in found.items()}
+    return {key: _shown(value) for key, value in found.items()}
+
+
+def _shown(value: object) -> str:
+    """A default as the table writes it."""
+    if value in ((), "", None):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    return f"`{','.join(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
 def test_every_setting_is_explained_with_its_default() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -117,6 +118,21 @@ class Messaging(_Group):
     lifetime_h: Positive = 2
 
 
+class History(_Group):
+    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of."""
+
+    start_day: date | None = None  # of the asset's partitions, the earliest of all targets; none: 400 days back
+    requests: bool = False  # read the target's table of requests, one query a day
+    table: str = ""  # schema.table; empty: the document's inference_requests, where it is found
+    reads_per_minute: PositiveInt = 10  # over all days and processes
+    timeout_s: Positive = 30
+    parquet: str = ""  # files of requests: a path with * and **; needs ooda-dagster[lake]
+    requested_at_column: str = "request_timestamp"
+    duration_ms_column: str = "total_duration_ms"
+    status_column: str = "status"  # empty: there is none
+    failed_statuses: tuple[str, ...] = ("Failed", "failed")
+
+
 class Settings(_Group):
     """The settings of one target."""
 
@@ -127,6 +143,7 @@ class Settings(_Group):
     acting: Acting = Acting()
     verifying: Verifying = Verifying()
     messages: Messaging = Messaging()
+    history: History = History()
 
 
 #: What a profile changes, as keys of the configuration.

@@ -9,11 +9,13 @@ import dagster as dg
 from ooda_dagster.config import Config, load_config
 from ooda_dagster.defs.assets import make_assets, make_sources
 from ooda_dagster.defs.checks import make_checks
+from ooda_dagster.defs.history import DaysIOManager, make_history
 from ooda_dagster.defs.io_manager import MessageIOManager
 from ooda_dagster.defs.jobs import make_jobs
 from ooda_dagster.defs.names import names_of
 from ooda_dagster.defs.schedules import SCHEDULES
 from ooda_dagster.defs.sensors import SENSORS
+from ooda_dagster.loop.history import first_day
 from ooda_dagster.loop.ooda import Ooda
 
 
@@ -32,11 +34,12 @@ def build_definitions(
     """
     ooda = Ooda(config or load_config())
     names = names_of(key_prefix, group_prefix, source_assets or {})
+    days, history_job = make_history(names, first_day(ooda.config.targets.values()))
     return dg.Definitions(
-        assets=[*make_sources(names), *make_assets(names)],
+        assets=[*make_sources(names), *make_assets(names), days],
         asset_checks=make_checks(names),
-        jobs=make_jobs(names),
+        jobs=[*make_jobs(names), history_job],
         schedules=SCHEDULES,
         sensors=SENSORS,
-        resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda)},
+        resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda), "ooda_days": DaysIOManager(ooda)},
     )

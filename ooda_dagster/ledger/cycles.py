@@ -17,7 +17,7 @@ from ooda_dagster.core.settings import Messaging
 from ooda_dagster.ledger import conversations
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, target
+from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, request_read, target, workload_day
 
 __all__ = ["Cycle", "CycleRefusedError", "Cycles", "Due"]
 
@@ -76,6 +76,8 @@ class Cycles:
         """Remove a target and all that was learned of it."""
         with connection(self._engine) as conn:
             conn.execute(sa.delete(target).where(target.c.name == name))
+            for loose in (workload_day, request_read):  # no foreign key takes these along
+                conn.execute(sa.delete(loose).where(loose.c.target == name))
 
     def targets(self) -> Sequence[dict[str, Any]]:
         """Rows of all targets that were ever known."""

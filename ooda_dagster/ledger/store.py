@@ -14,10 +14,12 @@ from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
+from ooda_dagster.ledger.past import Past
 from ooda_dagster.ledger.queues import Queues
 from ooda_dagster.ledger.rollups import Rollups
 from ooda_dagster.ledger.tables import audit_event
 from ooda_dagster.ledger.verifications import Verifications
+from ooda_dagster.ledger.workload_days import WorkloadDays
 
 
 class Ledger:
@@ -33,6 +35,8 @@ class Ledger:
         self.hypotheses = HypothesisStore(self.engine)
         self.actions = Actions(self.engine)
         self.verifications = Verifications(self.engine)
+        self.past = Past(self.engine)
+        self.workload_days = WorkloadDays(self.engine)
 
     def migrate(self) -> None:
         """Create or upgrade the ledger's schema."""

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -416,4 +417,38 @@ audit_event = Table(
     Column("actor", Text, nullable=False),
     Column("event", Text, nullable=False),
     _json("detail", "{}"),
+)
+
+#: A past day of a target, rolled up. No foreign key: a day may come from files, of a target that was never reached.
+workload_day = Table(
+    "workload_day",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("grain", Text),
+    Column("hours", Float, nullable=False),
+    Column("statements", Integer),
+    Column("calls", BigInteger),
+    Column("total_ms", Float),
+    Column("p50_ms", Float),
+    Column("p95_ms", Float),
+    Column("requests", BigInteger),
+    Column("failed", BigInteger),
+    Column("avg_ms", Float),
+    _json("top_statements", "[]"),
+    _json("slower", "[]"),
+    _json("proposals", "[]"),
+    _json("decided", "{}"),
+    _json("notes", "[]"),
+    _moment("computed_at", nullable=False),
+    Index("ix_workload_day_day", "day"),
+)
+
+#: When a target's table of requests may be read next, whoever reads it.
+request_read = Table(
+    "request_read",
+    metadata,
+    Column("target", Text, primary_key=True),
+    _moment("next_at", nullable=False),
 )

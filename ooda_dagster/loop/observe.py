@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ooda_dagster.actions.recovery import let_go, recover
 from ooda_dagster.collect.sampler import sample_session
@@ -98,12 +99,17 @@ def _same_database(loop: Loop, seen: Capabilities) -> None:
 
 def latency_quantiles(totals: pd.DataFrame) -> tuple[float | None, float | None]:
     """Median and 95th percentile, over calls, of the mean time of the statement that was called (ms)."""
-    if totals.empty:
+    return quantiles(totals["n"].to_numpy(dtype=float), totals["sum_ms"].to_numpy(dtype=float))
+
+
+def quantiles(calls: ArrayLike, total_ms: ArrayLike) -> tuple[float | None, float | None]:
+    """The same, of calls and time by statement; None where nothing was called."""
+    called, time_ms = np.asarray(calls, dtype=float), np.asarray(total_ms, dtype=float)
+    if not called.sum():
         return None, None
-    calls = totals["n"].to_numpy(dtype=float)
-    mean = totals["sum_ms"].to_numpy(dtype=float) / np.maximum(calls, 1)
+    mean = time_ms / np.maximum(called, 1)
     order = np.argsort(mean)
-    passed = np.cumsum(calls[order]) / calls.sum()
+    passed = np.cumsum(called[order]) / called.sum()
     p50, p95 = (float(mean[order][min(np.searchsorted(passed, q), len(mean) - 1)]) for q in (0.5, 0.95))
     return p50, p95
 

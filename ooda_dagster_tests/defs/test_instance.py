@@ -85,8 +85,13 @@ def test_the_instance_limits_runs_and_tells_nobody(environment: pytest.MonkeyPat
     assert settings["nux"] == {"enabled": False}
     assert settings["run_monitoring"]["max_runtime_seconds"] > 0
     assert settings["run_retries"]["retry_on_asset_or_op_failure"] is False
-    (limit,) = settings["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    runs = settings["concurrency"]["runs"]
+    assert runs["tag_concurrency_limits"] == [
+        {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
+        {"key": "ooda/kind", "value": "history", "limit": 1},
+        {"key": "dagster/backfill", "limit": 3},
+    ]
+    assert runs["max_concurrent_runs"] > 3  # a backfill leaves a slot to the cycles
 
 
 def test_a_dagster_of_the_users_own_is_used_and_told_our_configuration(

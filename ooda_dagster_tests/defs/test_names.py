@@ -29,6 +29,7 @@ GROUPS = {
     "ooda/action_results": "ooda_act",
     "ooda/learning_deltas": "ooda_learn",
     "ooda/verdicts": "ooda_learn",
+    "ooda/workload_days": "ooda_history",
 }
 REPOSITORY = defs.get_repository_def()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
@@ -53,8 +54,11 @@ def test_assets_have_their_keys_and_groups() -> None:
     assert {name: spec.group_name for name, spec in SPECS.items()} == GROUPS
 
 
-def test_every_asset_is_partitioned_by_target() -> None:
+def test_every_asset_is_partitioned_by_target_but_for_past_days() -> None:
     for name, spec in SPECS.items():
+        if name == "ooda/workload_days":
+            assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition)
+            continue
         assert spec.partitions_def == dg.DynamicPartitionsDefinition(name="ooda_targets"), name
 
 
@@ -78,11 +82,11 @@ def test_a_run_never_spans_two_targets() -> None:
 
 def test_jobs_run_in_one_process_and_are_limited_in_time() -> None:
     jobs = {job.name: job for job in REPOSITORY.get_all_jobs()}
-    assert {"ooda_cycle", "ooda_verify"} <= jobs.keys()
     for name, kind, priority in (
         ("ooda_cycle", "cycle", "10"),
         ("ooda_verify", "verify", "10"),
         ("ooda_act_approved", "act", "20"),
+        ("ooda_history", "history", "-10"),
     ):
         assert jobs[name].executor_def == dg.in_process_executor
         assert jobs[name].tags["ooda/kind"] == kind
@@ -99,6 +103,7 @@ def test_jobs_hold_the_assets_of_their_name() -> None:
     assert set(defs.resolve_job_def("ooda_verify").asset_layer.executable_asset_keys) == {key("verdicts")}
     approved = defs.resolve_job_def("ooda_act_approved").asset_layer.executable_asset_keys
     assert set(approved) == {key("action_results")}
+    assert set(defs.resolve_job_def("ooda_history").asset_layer.executable_asset_keys) == {key("workload_days")}
 
 
 def test_checks_sit_on_their_assets_and_only_one_blocks() -> None:
@@ -142,5 +147,7 @@ def test_checks_take_no_value_of_an_asset() -> None:
 
 def test_run_config_can_neither_approve_nor_raise_a_mode() -> None:
     from ooda_dagster.defs.assets import CycleConfig
+    from ooda_dagster.defs.history import HistoryConfig
 
     assert set(CycleConfig.model_fields) == {"dry_run", "lookback_hours"}
+    assert set(HistoryConfig.model_fields) == {"targets"}

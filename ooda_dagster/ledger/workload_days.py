@@ -1,0 +1,104 @@
+"""Past days of each target: one row a target and day, and the sums over rollups that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ooda_dagster.core.workload_day import NO_DATA, Work, WorkloadDay
+from ooda_dagster.ledger.database import connection
+from ooda_dagster.ledger.tables import request_read, rollup, workload_day
+
+_COLUMNS = [workload_day.c[name] for name in WorkloadDay.__dataclass_fields__]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """How much of a window the buckets of one grain cover. `past_end_s`: by how much the last one runs over its end."""
+
+    grain: str
+    hours: float
+    past_end_s: float
+
+
+class WorkloadDays:
+    """Rolled-up days."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def store(self, found: WorkloadDay) -> WorkloadDay:
+        """Keep a day in place of what was known of it, and return what is kept.
+
+        A day without data takes the place of nothing that had some: rollups go after 400 days, what they told stays.
+        """
+        values = asdict(found)
+        row = insert(workload_day).values(**values)
+        update = {name: row.excluded[name] for name in values if name not in ("target", "day")}
+        better = sa.or_(workload_day.c.source == NO_DATA, row.excluded.source != NO_DATA)
+        with connection(self._engine) as conn:
+            conn.execute(row.on_conflict_do_update(index_elements=["target", "day"], set_=update, where=better))
+            kept = sa.select(*_COLUMNS).where(workload_day.c.target == found.target, workload_day.c.day == found.day)
+            return WorkloadDay(**conn.execute(kept).mappings().one())
+
+    def list(self, since: date, until: date, names: Collection[str] | None = None) -> Sequence[WorkloadDay]:
+        """Days from `since` to `until`, both included, by day and target."""
+        query = sa.select(*_COLUMNS).where(workload_day.c.day.between(since, until))
+        if names is not None:
+            query = query.where(workload_day.c.target.in_(list(names)))
+        with connection(self._engine) as conn:
+            rows = conn.execute(query.order_by(workload_day.c.day, workload_day.c.target)).mappings()
+            return [WorkloadDay(**row) for row in rows]
+
+    def covered(self, name: str, since: datetime, until: datetime) -> Sequence[Covered]:
+        """The grains of the buckets that begin in [since, until), finest first."""
+        query = (
+            sa.select(rollup.c.grain, rollup.c.bucket_start, rollup.c.span_s)
+            .where(rollup.c.target == name, rollup.c.bucket_start >= since, rollup.c.bucket_start < until)
+            .order_by(rollup.c.bucket_start)
+        )
+        with connection(self._engine) as conn:
+            rows = conn.execute(query).all()
+        found = []
+        for grain in ("minute", "block", "hour"):
+            mine = [r for r in rows if r.grain == grain]
+            if mine:
+                inside = [min(r.span_s, (until - r.bucket_start).total_seconds()) for r in mine]
+                end = max(r.bucket_start + timedelta(seconds=r.span_s) for r in mine)
+                found.append(Covered(grain, sum(inside) / 3600, max(0.0, (end - until).total_seconds())))
+        return found
+
+    def work(self, name: str, since: datetime, until: datetime) -> dict[str, Work]:
+        """fingerprint → calls and time in the buckets that begin in [since, until)."""
+        with connection(self._engine) as conn:
+            rows = conn.execute(_WORK, {"target": name, "since": since, "until": until}).all()
+        return {r.fingerprint: Work(r.calls, r.total_ms) for r in rows}
+
+    def read_slot(self, name: str, *, now: datetime, per_minute: int) -> datetime:
+        """When the caller may read the target's requests; every caller gets a moment of its own."""
+        step = timedelta(seconds=60 / per_minute)
+        row = insert(request_read).values(target=name, next_at=now + step)
+        later = {"next_at": sa.func.greatest(request_read.c.next_at, now) + step}
+        taken = row.on_conflict_do_update(index_elements=["target"], set_=later).returning(request_read.c.next_at)
+        with connection(self._engine) as conn:
+            return conn.execute(taken).scalar_one() - step
+
+
+_WORK = sa.text(
+    """
+    select s.fingerprint, t.calls, t.total_ms
+    from (
+        select u.statement_id, sum(u.calls)::bigint as calls, sum(u.total_ms) as total_ms
+        from ooda.rollup r
+        cross join lateral unnest(r.statement_ids, r.calls, r.total_ms) as u(statement_id, calls, total_ms)
+        where r.target = :target and r.bucket_start >= :since and r.bucket_start < :until
+        group by u.statement_id
+    ) t
+    join ooda.statement s on s.statement_id = t.statement_id
+    order by t.total_ms desc
+    """
+)

@@ -1,0 +1,116 @@
+"""What would policy have looked at on a past day? Put together from what the ledger kept, and no more.
+
+Known then: hours of rollups, pauses, which actions were live, open, undone or stuck, how many were begun. Taken as of
+now: the settings and the mode. Not known: how many indexes each table had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ooda_dagster.core.hindsight import Candidate
+from ooda_dagster.core.journal import LIVE, OPEN, State
+from ooda_dagster.core.messages import iso
+from ooda_dagster.core.policy import OpenChange, Situation
+from ooda_dagster.core.prioritise import PastOutcomes
+from ooda_dagster.core.settings import Settings, parse_budget
+from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.ledger import Ledger
+
+#: A budget in per cent of tables whose size nobody noted: none.
+_NO_LIMIT = 1 << 60
+#: Written into each day: what a reader must not take for more than it is.
+RECONSTRUCTED = (
+    "settings and mode are today's; costs are the planner's when the candidate was found; indexes that others made or "
+    "dropped since are not known"
+)
+
+
+@dataclass(frozen=True)
+class Then:
+    """The end of a past day. there: identities whose index was in the target; budget_bytes: None where not known."""
+
+    situation: Situation
+    there: frozenset[str]
+    past: PastOutcomes
+    budget_bytes: int | None
+    facts: dict[str, Any]
+
+
+def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -> Then:
+    """The situation of a target at `moment`, from the ledger alone."""
+    states = ledger.past.states(name, moment)
+    actions = [(a, *states[a.action_id]) for a in ledger.actions.list(name) if a.action_id in states]
+    live = [a for a, state, _ in actions if state in LIVE or state == State.REVERTING]
+    first, _ = ledger.rollups.coverage(name, moment - timedelta(days=30), moment)
+    warm_h = (moment - first).total_seconds() / 3600 if first else 0.0
+    size = ledger.past.heap_bytes(name, moment)
+    own_bytes = sum(int(a.predicted.get("bytes") or 0) for a in live)
+    absolute = "%" not in settings.advice.index_budget
+    heap_bytes = size[0] if size else _NO_LIMIT
+    budget = parse_budget(settings.advice.index_budget, heap_bytes) if size or absolute else None
+    situation = Situation(
+        now=moment,
+        warm_h=warm_h,
+        paused=ledger.past.paused(name, moment),
+        open_changes=[
+            OpenChange(a.action_id, a.change_set_id or a.action_id, frozenset(a.touches), a.relation)
+            for a, state, _ in actions
+            if state in OPEN
+        ],
+        acted_today=ledger.past.begun(name, moment - timedelta(days=1), moment),
+        heap_bytes=heap_bytes,
+        own_index_bytes=own_bytes,
+        undone_at={
+            a.identity: at
+            for a, state, at in sorted(actions, key=lambda found: found[2])
+            if state in (State.REVERTED, State.FAILED, State.REJECTED)
+        },
+        stuck={a.relation for a, state, _ in actions if state == State.REVERT_FAILED},
+    )
+    facts = {
+        "at": iso(moment),
+        "mode": str(settings.mode),
+        "warm_h": round(warm_h, 1),
+        "paused": situation.paused,
+        "begun_that_day": situation.acted_today,
+        "open_changes": len(situation.open_changes),
+        "live_actions": len(live),
+        "tables_mb": round(size[0] / (1 << 20), 1) if size else None,
+        "tables_seen_at": iso(size[1]) if size else None,
+        "budget_mb": None if budget is None else round(budget / (1 << 20), 1),
+        "reconstructed": RECONSTRUCTED,
+    }
+    there = frozenset(a.identity for a in live)
+    return Then(situation, there, _past(actions, moment, settings), budget, facts)
+
+
+def _past(actions: Sequence[tuple[Any, State, datetime]], moment: datetime, settings: Settings) -> PastOutcomes:
+    """Verdicts of our own actions that were fresh then."""
+    memory = timedelta(hours=min(settings.acting.failure_memory_h, 24 * 365 * 50))
+    recent = [(a, s) for a, s, at in actions if a.hypothesis_id is not None and moment - at < memory]
+    return PastOutcomes(
+        better=sum(s in (State.KEPT, State.REVERTED) and a.outcome == Outcome.BETTER for a, s in recent),
+        worse=sum(s in (State.KEPT, State.REVERTED) and a.outcome == Outcome.WORSE for a, s in recent),
+        failed=sum(s == State.FAILED for _, s in recent),
+    )
+
+
+def candidates(ledger: Ledger, name: str) -> list[Candidate]:
+    """Every hypothesis that was ever recorded, the newest of each identity, with its writers' calls at that time."""
+    found = []
+    rates: dict[tuple[datetime, frozenset[str]], float | None] = {}
+    for made_at, hypothesis in ledger.past.hypotheses(name):
+        bare = Candidate(hypothesis, made_at)
+        if hypothesis.write_ms_per_hour <= 0 or not bare.writers:
+            found.append(bare)
+            continue
+        until = made_at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        key = (until, frozenset(bare.writers))
+        if key not in rates:
+            rates[key] = ledger.past.calls_per_hour(name, until, sorted(bare.writers))
+        found.append(Candidate(hypothesis, made_at, rates[key]))
+    return found
