@@ -15,18 +15,26 @@ from ooda_dagster.core.settings import Settings
 
 _TOP = Path(__file__).parent.parent
 _DOCS = _TOP / "docs"
-_GROUPS = ("sampling", "advice", "acting", "verifying")
+_GROUPS = ("sampling", "advice", "acting", "verifying", "requests")
 _PAGES = [_TOP / "README.md", *sorted(_DOCS.glob("*.md"))]
 
 
 def _defaults() -> dict[str, str]:
     settings = Settings()
     found = {f"{group}.{key}": value for group in _GROUPS for key, value in getattr(settings, group)}
-    return {key: "none" if value == () else f"`{value}`" for key, value in found.items()}
+    return {key: _shown(value) for key, value in found.items()}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"`{', '.join(value)}`" if value else "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def test_every_setting_is_explained_with_its_default() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+\.[a-z_]+)` \| (\S+) \| (.+) \|$", (_DOCS / "configuration.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `([a-z_.]+\.[a-z_]+)` \| ([^|]+) \| (.+) \|$", (_DOCS / "configuration.md").read_text(), re.M
+    )
     assert {key: default for key, default, _ in rows} == _defaults()
 
 
