@@ -14,6 +14,7 @@ from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
+from ooda_dagster.ledger.requests import RequestBook
 from ooda_dagster.ledger.rollups import Rollups
 from ooda_dagster.ledger.tables import audit_event
 from ooda_dagster.ledger.verifications import Verifications
@@ -27,6 +28,7 @@ class Ledger:
         self.cycles = Cycles(self.engine)
         self.messages = Messages(self.engine)
         self.rollups = Rollups(self.engine)
+        self.requests = RequestBook(self.engine)
         self.literals = Literals(self.engine)
         self.hypotheses = HypothesisStore(self.engine)
         self.actions = Actions(self.engine)
