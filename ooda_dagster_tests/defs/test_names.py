@@ -105,7 +105,8 @@ def test_loading_starts_nothing() -> None:
     schedules = {s.name: s.default_status for s in REPOSITORY.schedule_defs}
     sensors = {s.name: s.default_status for s in REPOSITORY.sensor_defs}
     assert schedules == dict.fromkeys(("ooda_adaptive_delay", "ooda_due_looks"), dg.DefaultScheduleStatus.STOPPED)
-    assert sensors == {"ooda_sample_statements": dg.DefaultSensorStatus.STOPPED}
+    names = ("ooda_sample_statements", "ooda_new_inferences", "ooda_requests")
+    assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.STOPPED)
 
 
 def test_no_asset_returns_a_materialize_result() -> None:
