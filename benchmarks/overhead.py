@@ -55,8 +55,8 @@ class MeteredTarget(PostgresTarget):
     sessions = 0
 
     @contextmanager
-    def observing(self, phase: str) -> Iterator[PostgresObserving]:
-        with super().observing(phase) as session:
+    def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> Iterator[PostgresObserving]:
+        with super().observing(phase, connect_timeout_s=connect_timeout_s) as session:
             yield session
             self.cpu_s += cpu_of(session.connection.info.backend_pid)
             self.sessions += 1

@@ -18,14 +18,14 @@ app = typer.Typer(help="The configuration, ooda.toml.", no_args_is_help=True)
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("ooda.toml"),
     print_sql: Annotated[
-        bool, typer.Option("--print-sql", help="Print the SQL that makes the observing and the acting role.")
+        bool, typer.Option("--print-sql", help="Print the SQL for the observing and the acting role, and for requests.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write an ooda.toml to begin with, or print the SQL for the two roles."""
     templates = files("ooda_dagster.cli") / "templates"
     if print_sql:
-        typer.echo((templates / "roles.sql").read_text())
+        typer.echo("".join((templates / name).read_text() for name in ("roles.sql", "requests.sql")))
         return
     if path.exists() and not force:
         fail(f"{path} exists; --force overwrites it", Exit.CONFIG)

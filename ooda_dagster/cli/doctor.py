@@ -18,6 +18,8 @@ from ooda_dagster.embedded import list_binaries
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import Capabilities, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.analysis_requests import installed
+from ooda_dagster.targets.postgres.observing import PostgresObserving
 
 _CLONE_SINCE = 18
 _SET_OPTION_SINCE = 16  # GRANT ... WITH INHERIT, SET
@@ -97,11 +99,13 @@ def _target(config: TargetConfig) -> Iterator[Row]:
         with PostgresTarget(name, config.observe.resolve()).observing("doctor") as session:
             seen = session.capabilities()
             activity = session.activity()
+            asks = list(_requests(name, session, config, seen))
     except (TargetError, ConnectionReferenceError) as error:
         yield Row(name, "observing", "fail", str(error), f"the connection is {config.observe}")
         return
     yield Row(name, "observing", "ok", f"PostgreSQL {seen.major}, {seen.database} as {seen.role}")
     yield from _seen(name, seen)
+    yield from asks
     disk = activity.disk_free_bytes
     if disk is None:
         yield Row(name, "free disk space", "warn", "cannot be seen from here", "acting.unknown_disk_max_share guards")
@@ -126,6 +130,24 @@ def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
     if seen.behind_proxy:
         remedy = "give act the server's own port"
         yield Row(name, "connection pooler", "warn", "a pooler stands before the server", remedy)
+
+
+def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen: Capabilities) -> Iterator[Row]:
+    """What the two sensors on requests find."""
+    try:
+        found = session.request_table(config.settings.requests)
+        yield Row(name, "inference requests", "ok", found.label if found else "no table of them (optional)")
+    except TargetError as error:
+        yield Row(name, "inference requests", "warn", str(error))
+    there, readable = installed(session.connection)
+    if not there:
+        yield Row(name, "ooda.request_analysis", "ok", "not installed (optional): ooda init --print-sql")
+    elif readable:
+        yield Row(name, "ooda.request_analysis", "ok", "installed")
+    else:
+        role = quote_identifier(seen.role)
+        remedy = f"GRANT USAGE ON SCHEMA ooda TO {role}; GRANT SELECT ON ooda.analysis_request TO {role};"
+        yield Row(name, "ooda.request_analysis", "warn", "installed, but its requests cannot be read", remedy)
 
 
 def _acting(name: str, reference: Reference, major: int) -> Iterator[Row]:

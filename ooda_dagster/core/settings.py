@@ -133,6 +133,48 @@ class History(_Group):
     failed_statuses: tuple[str, ...] = ("Failed", "failed")
 
 
+class Requests(_Group):
+    """The target's table of inference requests, and what in it is worth an early cycle.
+
+    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session.
+    """
+
+    enabled: bool = True
+    table: str = "inference_requests"  # or schema.table; without a schema, the first that we may read
+    id: str = "inference_id"
+    requested_at: str = "request_timestamp"
+    duration_ms: str = "total_duration_ms"
+    status: str = "status"
+    model: str = "model_id"
+    operation: str = "task_type"
+    tokens_in: str = "input_tokens"
+    tokens_out: str = "output_tokens"
+    ok: tuple[str, ...] = ("completed", "succeeded", "success", "ok")
+    failed: tuple[str, ...] = ("failed", "error", "timeout", "canceled", "cancelled")
+    late_s: Positive = 3600  # so long after a row was first in reach it may be committed or completed
+    max_rows: PositiveInt = 50_000  # of one read
+    max_remembered: Annotated[int, Field(ge=1000)] = 100_000  # ranges of ids that were consumed within late_s
+    max_groups: PositiveInt = 500  # of model and operation, in one read
+    max_clock_skew_s: Annotated[float, Field(ge=0)] = 300
+    keep_d: Positive = 35
+    report_every_s: Positive = 60
+    alarm_reference_h: Positive = 24
+    alarm_fresh_s: Positive = 900
+    alarm_min_n: PositiveInt = 30
+    alarm_min_ms: Annotated[float, Field(ge=0)] = 100
+    alarm_ratio: Annotated[float, Field(ge=1)] = 5
+    alarm_sigmas: Positive = 6
+    alarm_failures: PositiveInt = 5
+    alarm_failure_ratio: Annotated[float, Field(ge=1)] = 3
+    alarm_floor_s: Annotated[float, Field(ge=0)] = 300
+    asked_floor_s: Annotated[float, Field(ge=0)] = 60
+
+    @field_validator("ok", "failed")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word.lower() for word in value)
+
+
 class Settings(_Group):
     """The settings of one target."""
 
@@ -144,6 +186,7 @@ class Settings(_Group):
     verifying: Verifying = Verifying()
     messages: Messaging = Messaging()
     history: History = History()
+    requests: Requests = Requests()
 
 
 #: What a profile changes, as keys of the configuration.

@@ -18,7 +18,7 @@ from ooda_dagster.loop.context import Loop
 #: What no other attempt mends.
 _PERMANENT = (ValidationError, ContractError, ConfigError)
 #: Who looks at the outcome tries again as they see fit; what runs by itself does it once by itself.
-BY_ITSELF = ("schedule", "sensor", "request", "approval")
+BY_ITSELF = ("schedule", "alarm", "request", "approval")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ooda_dagster.defs.io_manager import MessageIOManager
 from ooda_dagster.defs.jobs import make_jobs
 from ooda_dagster.defs.names import names_of
 from ooda_dagster.defs.schedules import SCHEDULES
-from ooda_dagster.defs.sensors import SENSORS
+from ooda_dagster.defs.sensors import make_sensors
 from ooda_dagster.loop.history import first_day
 from ooda_dagster.loop.ooda import Ooda
 
@@ -40,6 +40,6 @@ def build_definitions(
         asset_checks=make_checks(names),
         jobs=[*make_jobs(names), history_job],
         schedules=SCHEDULES,
-        sensors=SENSORS,
+        sensors=make_sensors(names),
         resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda), "ooda_days": DaysIOManager(ooda)},
     )

@@ -15,6 +15,7 @@ from dagster import RunsFilter
 from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.core.cadence import Delay, due_at
 from ooda_dagster.core.messages import iso
+from ooda_dagster.defs.due import run_of, run_request
 from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
 from ooda_dagster.defs.partitions import ensure
@@ -67,12 +68,10 @@ def _register_new(ooda: Ooda, now: datetime) -> list[str]:
 
 def _request(context: dg.ScheduleEvaluationContext, ooda: Ooda, due: Due, now: datetime) -> dg.RunRequest | None:
     """A run for a due time, unless it has one. One that ended without moving the due time is re-armed."""
-    key = f"{due.target}@{due.deliver_at.isoformat()}"
-    records = context.instance.get_run_records(RunsFilter(tags={"ooda/due_key": key}), limit=1)
+    run = run_of(context.instance, due)
     began = ooda.ledger.cycles.ran(due.target, due.deliver_at)
-    if not records and not began:
-        return _run_request(ooda, due, key)
-    run = records[0].dagster_run if records else None
+    if not run and not began:
+        return run_request(ooda, due, trigger="schedule")
     if run is None or run.status in _ENDED:
         _re_arm(ooda, due, run, now)
     return None
@@ -93,18 +92,6 @@ def _re_arm(ooda: Ooda, due: Due, run: dg.DagsterRun | None, now: datetime) -> N
             cycles.interrupt(began.analysis_id, f"its run ended as {how}", now=now, policy=policy)
     else:
         cycles.request(due.target, due_at(now, delay), delay.reason)
-
-
-def _run_request(ooda: Ooda, due: Due, key: str) -> dg.RunRequest:
-    mode = ooda.config.targets[due.target].settings.mode
-    tags = {
-        "ooda/due_key": key,
-        "ooda/due_at": due.deliver_at.isoformat(),
-        "ooda/target": due.target,
-        "ooda/trigger": "schedule",
-        "ooda/mode": str(mode),
-    }
-    return dg.RunRequest(run_key=key, partition_key=due.target, tags=tags)
 
 
 @dg.schedule(

@@ -27,8 +27,6 @@ from ooda_dagster.ledger.worker import Worker
 LEASE = timedelta(hours=6)
 #: After a cycle that ended with an error.
 AFTER_ERROR_MINUTES = 60
-#: In the body of a request for a cycle: when somebody pulled it forward.
-PULLED_AT = "pulledAt"
 
 
 class CycleRefusedError(RuntimeError):
@@ -230,7 +228,7 @@ def interrupt(conn: sa.Connection, analysis_id: str, error: str, now: datetime, 
         return True
     short = error if len(error) <= 160 else error[:159] + "…"
     delay = resume_delay(max(tried, 1), short, first_s=policy.resume_s, most=policy.max_attempts)
-    _set_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
+    move_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
     return True
 
 
@@ -261,7 +259,7 @@ def end(conn: sa.Connection, analysis_id: str, error: str, now: datetime, *, tim
         values |= {"next_due_at": due_at(now, delay), "next_due_reason": delay.reason}
     row = conn.execute(ended.values(**values).returning(cycle.c.target)).one_or_none()
     if row and timer:
-        _set_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
+        move_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
 
 
 def finish(conn: sa.Connection, analysis_id: str, now: datetime, next_due_at: datetime | None, reason: str) -> None:
@@ -270,18 +268,7 @@ def finish(conn: sa.Connection, analysis_id: str, now: datetime, next_due_at: da
     values = {"state": "finished", "finished_at": now, "next_due_at": next_due_at, "next_due_reason": reason}
     row = conn.execute(ended.values(**values).returning(cycle.c.target)).one_or_none()
     if row and next_due_at is not None:
-        _set_timer(conn, row.target, next_due_at, reason, analysis_id)
-
-
-def _set_timer(conn: sa.Connection, name: str, at: datetime, reason: str, analysis_id: str) -> None:
-    """Set the timer at a cycle's end, unless somebody asked for an earlier one while it ran."""
-    asked = sa.select(analyze_queue.c.deliver_at, analyze_queue.c.body).where(analyze_queue.c.target == name)
-    began = sa.select(cycle.c.started_at).where(cycle.c.analysis_id == analysis_id)
-    row = conn.execute(asked.with_for_update()).one_or_none()
-    pulled = row.body.get(PULLED_AT) if row else None
-    if row and pulled and row.deliver_at < at and datetime.fromisoformat(pulled) > conn.execute(began).scalar_one():
-        return
-    move_timer(conn, name, at, reason, analysis_id)
+        move_timer(conn, row.target, next_due_at, reason, analysis_id)
 
 
 def move_timer(

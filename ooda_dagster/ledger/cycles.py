@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Messaging
 from ooda_dagster.ledger import conversations
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
@@ -162,6 +163,24 @@ class Cycles:
         with connection(self._engine) as conn:
             conversations.move_timer(conn, name, deliver_at, reason, body=body)
 
+    def pull_forward(self, name: str, at: datetime, reason: str, **body: Any) -> bool:
+        """Move the timer of a target to an earlier time, with `body` for its cycle; True where it moved.
+
+        It stays where the cycle is due by then, which then gets the body all the same, and where a cycle runs.
+        """
+        with connection(self._engine) as conn:
+            return bool(pull(conn, name, at, reason, body))
+
+    def held(self, name: str, now: datetime, floor: timedelta) -> str | None:
+        """Why no early cycle may begin now: one runs, or one began less than `floor` ago."""
+        newest = self.latest(name, 1)
+        if not newest:
+            return None
+        if newest[0].state == "running":
+            return f"a cycle runs since {iso(newest[0].started_at)}"
+        age = now - newest[0].started_at
+        return f"a cycle began {age.total_seconds():.0f} s ago" if age < floor else None
+
     def queue(self, names: Sequence[str] | None = None) -> Sequence[Due]:
         """Open requests, earliest first."""
         query = sa.select(
@@ -175,3 +194,17 @@ class Cycles:
             query = query.where(analyze_queue.c.target.in_(names))
         with connection(self._engine) as conn:
             return [Due(**row) for row in conn.execute(query).mappings()]
+
+
+def pull(conn: sa.Connection, name: str, at: datetime, reason: str, body: dict[str, Any]) -> bool | None:
+    """Within a transaction, what `Cycles.pull_forward` does; None where a cycle runs, or the target has no timer."""
+    timer = sa.select(analyze_queue.c.deliver_at).where(analyze_queue.c.target == name).with_for_update()
+    due = conn.execute(timer).scalar_one_or_none()
+    running = sa.select(cycle.c.analysis_id).where(cycle.c.target == name, cycle.c.state == "running")
+    if due is None or conn.execute(running).first():
+        return None
+    values: dict[str, Any] = {"body": analyze_queue.c.body.concat(sa.cast(body, JSONB))}
+    if due > at:
+        values |= {"deliver_at": at, "reason": reason, "enqueued_at": sa.func.now()}
+    conn.execute(sa.update(analyze_queue).where(analyze_queue.c.target == name).values(**values))
+    return due > at

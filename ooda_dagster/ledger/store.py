@@ -16,6 +16,7 @@ from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
 from ooda_dagster.ledger.past import Past
 from ooda_dagster.ledger.queues import Queues
+from ooda_dagster.ledger.requests import RequestBook
 from ooda_dagster.ledger.rollups import Rollups
 from ooda_dagster.ledger.tables import audit_event
 from ooda_dagster.ledger.verifications import Verifications
@@ -31,6 +32,7 @@ class Ledger:
         self.messages = Messages(self.engine)
         self.queues = Queues(self.engine)
         self.rollups = Rollups(self.engine)
+        self.requests = RequestBook(self.engine)
         self.literals = Literals(self.engine)
         self.hypotheses = HypothesisStore(self.engine)
         self.actions = Actions(self.engine)

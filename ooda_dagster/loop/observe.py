@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.workload import Window, read_window
-from ooda_dagster.targets.base import Activity, Capabilities, TargetError
+from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
 
 _TEXT_LENGTH = 300
 _MOST_STATEMENTS = 50
@@ -46,7 +48,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
                 blind.append(BlindSpot(what=what, why="they are other roles'", remedy=remedy))
         activity = session.activity()
         catalogue = session.catalogue()
-        requests = session.requests(hours)
+        total_inferences, avg_duration_ms = _inferences(loop, session, cycle, hours, blind)
     window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
     blind += _never_analysed(catalogue)
     gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
@@ -58,8 +60,8 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         mode=loop.settings.mode,
         scope=scope,
         lookback_hours=hours,
-        total_inferences=requests.total if requests else None,
-        avg_duration_ms=requests.avg_duration_ms if requests else None,
+        total_inferences=total_inferences,
+        avg_duration_ms=avg_duration_ms,
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]
@@ -82,6 +84,22 @@ def _recovered(loop: Loop) -> list[BlindSpot]:
     except TargetError as error:
         return [BlindSpot(what="recovery", why=str(error), remedy="ooda recover")]
     return []
+
+
+def _inferences(
+    loop: Loop, session: Observing, cycle: Cycle, hours: float, blind: list[BlindSpot]
+) -> tuple[int | None, float | None]:
+    """Inference requests of the lookback and their mean duration: from the rollups, or counted in the table."""
+    taken = intake_session(loop, session, analysis_id=cycle.analysis_id)
+    if taken.error:
+        blind.append(BlindSpot(what="inference requests", why=taken.error))
+    blind += [BlindSpot(what=f"{n} inference requests", why=why) for why, n in taken.rejected.items()]
+    if taken.table is not None:
+        now = loop.clock()
+        if known := loop.ledger.requests.totals(loop.name, now - timedelta(hours=hours), now):
+            return known
+    counted = session.requests(hours)
+    return (counted.total, counted.avg_duration_ms) if counted else (None, None)
 
 
 def _same_database(loop: Loop, seen: Capabilities) -> None:

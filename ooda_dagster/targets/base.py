@@ -15,6 +15,7 @@ import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue, Index
 from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.settings import Requests as RequestColumns
 
 
 class TargetError(RuntimeError):
@@ -126,6 +127,32 @@ class Progress:
     waiting: bool
 
 
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """Somebody asked for an analysis from inside the database."""
+
+    request_id: int
+    requested_at: datetime
+    requested_by: str
+    lookback_hours: float
+
+
+class RequestTable(Protocol):
+    """A target's table of inference requests.
+
+    `numeric`: ids are whole numbers, so that they bound a scan; `storage` changes when the table is emptied.
+    """
+
+    label: str
+    storage: str
+    numeric: bool
+
+    def highest(self) -> int | None: ...
+    def before(self, since: datetime) -> int | None: ...
+    def rows_by_id(self, open_ids: str, *, limit: int) -> pd.DataFrame: ...
+    def rows_by_time(self, since: datetime, until: datetime, *, seen: str, limit: int) -> pd.DataFrame: ...
+
+
 class Observing(Protocol):
     """A read-only session. Nothing it does is a write, and the server holds it to that."""
 
@@ -138,6 +165,8 @@ class Observing(Protocol):
     def index(self, schema: str, name: str) -> Index | None: ...
     def progress(self, pid: int) -> Progress: ...
     def requests(self, lookback_hours: float) -> Requests | None: ...
+    def request_table(self, columns: RequestColumns) -> RequestTable | None: ...
+    def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None: ...
 
 
 class Acting(Protocol):
@@ -163,5 +192,5 @@ class Target(Protocol):
 
     @property
     def can_act(self) -> bool: ...
-    def observing(self, phase: str) -> AbstractContextManager[Observing]: ...
+    def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> AbstractContextManager[Observing]: ...
     def acting(self, phase: str) -> AbstractContextManager[Acting]: ...

@@ -71,3 +71,16 @@ def test_the_doctor_changes_nothing(ooda: Run, database: Database, configured: C
     ooda("doctor")
 
     assert database.execute("select count(*), max(oid) from pg_class") == before
+
+
+def test_whether_analyses_can_be_asked_for_is_a_row_and_no_warning(ooda: Run, database: Database, reader: str) -> None:
+    def row() -> dict[str, Any]:
+        found = {r["what"]: r for r in ooda("doctor", "--url", reader, "--json").json["rows"]}
+        return found["ooda.request_analysis"]
+
+    assert (row()["state"], row()["found"]) == ("ok", "not installed (optional): ooda init --print-sql")
+    script = ooda("init", "--print-sql").out
+    database.execute(script[script.index("BEGIN;") :])
+    assert row()["state"] == "warn"
+    database.execute(row()["remedy"])
+    assert (row()["state"], row()["found"]) == ("ok", "installed")

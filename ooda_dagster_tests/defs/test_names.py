@@ -123,7 +123,7 @@ def test_loading_starts_nothing() -> None:
     schedules = {s.name: s.default_status for s in REPOSITORY.schedule_defs}
     sensors = {s.name: s.default_status for s in REPOSITORY.sensor_defs}
     assert schedules == dict.fromkeys(("ooda_adaptive_delay", "ooda_due_looks"), dg.DefaultScheduleStatus.STOPPED)
-    names = ("ooda_sample_statements", "ooda_approvals")
+    names = ("ooda_sample_statements", "ooda_new_inferences", "ooda_requests", "ooda_approvals")
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.STOPPED)
 
 

@@ -10,7 +10,6 @@ import pytest
 from ooda_dagster.core.messages import Analyze, Hypotheses, Observation
 from ooda_dagster.core.settings import Messaging, Mode
 from ooda_dagster.ledger import Cycle, CycleRefusedError, Ledger
-from ooda_dagster.ledger.conversations import PULLED_AT
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask
 
 FIVE = Messaging()
@@ -171,17 +170,6 @@ def test_a_request_that_is_not_due_yet_is_not_taken_by_a_run_of_hand(known: Ledg
     analyze = known.messages.load(Analyze, begin(known, trigger="hand").analysis_id)
     assert analyze is not None
     assert (analyze.trigger_reason, analyze.lookback_hours) == ("hand", None)
-
-
-def test_who_asks_while_a_cycle_runs_is_not_forgotten_at_its_end(known: Ledger) -> None:
-    cycle = begin(known)
-    asked = NOW + 2 * MINUTE
-    known.cycles.request("t", asked, "an alarm", body={PULLED_AT: asked.isoformat()})
-    known.cycles.finish(cycle.analysis_id, now=NOW + 3 * MINUTE, next_due_at=NOW + 33 * MINUTE, reason="no change")
-    assert [(d.deliver_at, d.reason) for d in known.cycles.queue()] == [(asked, "an alarm")]
-    second = begin(known, 4)
-    known.cycles.finish(second.analysis_id, now=NOW + 5 * MINUTE, next_due_at=NOW + 35 * MINUTE, reason="no change")
-    assert known.cycles.queue()[0].reason == "no change"
 
 
 def test_a_reset_ends_what_is_open_and_clears_the_dead(known: Ledger) -> None:

@@ -181,3 +181,29 @@ def test_a_target_that_is_forgotten_leaves_nothing(known: Ledger) -> None:
     known.cycles.forget("t")
     assert known.cycles.targets() == []
     assert ask(known, "select count(*) from ooda.cycle") == [(0,)]
+
+
+def test_a_pull_moves_the_timer_only_to_an_earlier_time_and_leaves_its_body(known: Ledger) -> None:
+    cycles = known.cycles
+    cycles.request("t", NOW, "nothing changed")
+
+    def body() -> object:
+        return ask(known, "select body from ooda.analyze_queue where target = 't'")[0][0]
+
+    assert not cycles.pull_forward("t", NOW + MINUTE, "later", lookbackHours=3)
+    assert (cycles.queue(["t"])[0].reason, body()) == ("nothing changed", {"lookbackHours": 3})
+    assert cycles.pull_forward("t", NOW - MINUTE, "an alarm", requestedBy="me")
+    (due,) = cycles.queue(["t"])
+    assert (due.deliver_at, due.reason) == (NOW - MINUTE, "an alarm")
+    assert body() == {"lookbackHours": 3, "requestedBy": "me"}
+    cycles.request("t", NOW, "nothing changed")
+    assert body() == {}
+    assert not cycles.pull_forward("nobody", NOW, "an alarm")
+
+
+def test_a_pull_while_a_cycle_runs_moves_nothing(known: Ledger) -> None:
+    known.cycles.request("t", NOW, "nothing changed")
+    known.cycles.begin("t", due_at=NOW - MINUTE, run_id="r", trigger="hand", mode="propose", now=NOW)
+    assert not known.cycles.pull_forward("t", NOW - MINUTE, "an alarm")
+    assert known.cycles.queue(["t"])[0].deliver_at == NOW
+    assert "a cycle runs" in (known.cycles.held("t", NOW, MINUTE) or "")

@@ -14,6 +14,7 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster_tests.actions.stage import Stage, make_stage
 from ooda_dagster_tests.loop.ground import make_loop
+from ooda_dagster_tests.loop.requests import DDL, Make, Service
 from ooda_dagster_tests.support import Database, fresh_ledger, make_orders, work
 
 
@@ -58,3 +59,20 @@ def shop(busy: Database, books: Ledger, home: Path) -> Iterator[Callable[..., Lo
     for name in busy.indexes():
         if name != "orders_pkey":
             busy.execute(f'drop index "{name}"')
+
+
+@pytest.fixture
+def make(small: Database, books: Ledger, home: Path) -> Iterator[Make]:
+    """Makes a service whose table has ids of a type: `make("uuid")`."""
+
+    def service(kind: str = "bigint") -> Service:
+        small.execute(DDL.format(id=kind), dsn=small.app)
+        return Service(small, make_loop(small, books, home))
+
+    yield service
+    small.execute("drop table if exists inference_requests")
+
+
+@pytest.fixture
+def service(make: Make) -> Service:
+    return make()

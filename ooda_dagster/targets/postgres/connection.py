@@ -40,14 +40,16 @@ _FORM = (
 _FULL = re.compile("too many (clients|connections)|connection slots are reserved")
 
 
-def connect(dsn: str, application_name: str, settings: Mapping[str, str]) -> psycopg.Connection[Any]:
+def connect(
+    dsn: str, application_name: str, settings: Mapping[str, str], *, connect_timeout_s: int | None = None
+) -> psycopg.Connection[Any]:
     """An autocommit session. Raises TargetUnreachableError with the server's own words, never with the password."""
     try:
         connection = psycopg.connect(
             dsn,
             autocommit=True,
             application_name=application_name,
-            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             row_factory=namedtuple_row,
             prepare_threshold=None,  # a pooler may hand each statement to another backend
         )

@@ -14,11 +14,23 @@ from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.targets.base import Activity, Capabilities, Counters, Progress, Requests, TargetError, Transaction
+from ooda_dagster.core.settings import Requests as RequestColumns
+from ooda_dagster.targets.base import (
+    Activity,
+    AnalysisRequest,
+    Capabilities,
+    Counters,
+    Progress,
+    Requests,
+    TargetError,
+    Transaction,
+)
+from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
+from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
 
 #: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
 _MAX_ENTRIES = 50_000
@@ -127,6 +139,14 @@ class PostgresObserving:
             raise translate(error, "reading inference requests") from error
         assert row is not None
         return Requests(row.total, row.avg_duration_ms)
+
+    def request_table(self, columns: RequestColumns) -> PostgresRequestTable | None:
+        """The configured table of inference requests, to be read row by row; None where there is none for us."""
+        return find_request_table(self.connection, columns)
+
+    def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None:
+        """Requests for an analysis that are not in `seen` (an int8multirange); None where nobody can make any."""
+        return read_analysis_requests(self.connection, seen)
 
     def progress(self, pid: int) -> Progress:
         """Of CREATE INDEX; a backend that is gone has no phase."""

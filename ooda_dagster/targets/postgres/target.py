@@ -34,9 +34,10 @@ class PostgresTarget:
         return self._act_dsn is not None
 
     @contextmanager
-    def observing(self, phase: str) -> Iterator[PostgresObserving]:
+    def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> Iterator[PostgresObserving]:
         """A read-only session named ooda/<target>/<phase>."""
-        connection = connect(self._observe_dsn, f"ooda/{self.name}/{phase}"[:63], OBSERVING_SETTINGS)
+        name = f"ooda/{self.name}/{phase}"[:63]
+        connection = connect(self._observe_dsn, name, OBSERVING_SETTINGS, connect_timeout_s=connect_timeout_s)
         with closing(connection):
             yield PostgresObserving(connection)
 

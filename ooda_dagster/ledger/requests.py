@@ -1,0 +1,259 @@
+"""How far were a target's inference requests read, what did they come to, and who was told?
+
+A read is one transaction: what it consumed, its rollups and its batch. That transaction is what makes it exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ooda_dagster.core.alarm import Reference, reference_of
+from ooda_dagster.ledger import request_keys as keys_sql
+from ooda_dagster.ledger.cycles import pull
+from ooda_dagster.ledger.database import connection
+from ooda_dagster.ledger.request_keys import ranges
+from ooda_dagster.ledger.tables import request_batch, request_progress, request_rollup
+
+#: Where keys are kept that age by the id and not by the hour.
+ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
+_SUMS = ("n", "n_zero", "failed", "sum_ms", "sum_ms_sq", "sum_log_ms", "sum_log_ms_sq", "tokens")
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a table was read. keyed_by `id`: rows up to id `mark` are done; `time`: those before `floor_at`."""
+
+    identity: dict[str, Any]
+    keyed_by: str
+    covers_since: datetime
+    read_at: datetime
+    version: int = 0
+    mark: int | None = None
+    highest: int | None = None
+    marks: list[Any] = field(default_factory=list)
+    floor_at: datetime | None = None
+    behind: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one read consumed."""
+
+    batch_id: int
+    target: str
+    consumed_at: datetime
+    rows: int
+    rejected: dict[str, int]
+    notes: list[str]
+    first_id: int | None
+    last_id: int | None
+    window_start: datetime | None
+    window_end: datetime | None
+    alarm: list[dict[str, Any]]
+    analysis_id: str | None
+    report_id: int | None
+    reported_at: datetime | None
+
+
+_PROGRESS = [request_progress.c[f.name] for f in fields(Progress)]
+_BATCH = [request_batch.c[f.name] for f in fields(Batch)]
+
+
+class RequestBook:
+    """Progress, rollups and batches of inference requests; requests for an analysis that were taken up."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    # ------------------------------------------------------------------ reading the target
+
+    def progress(self, name: str) -> Progress | None:
+        with connection(self._engine) as conn:
+            row = conn.execute(sa.select(*_PROGRESS).where(request_progress.c.target == name)).mappings().one_or_none()
+            return Progress(**row) if row else None
+
+    def seen(self, name: str, source: str = "inference") -> str:
+        """Keys that were consumed and may be met again, as the text of an int8multirange."""
+        with connection(self._engine) as conn:
+            return conn.execute(keys_sql.SEEN, {"target": name, "source": source}).scalar_one()
+
+    def open_ids(self, name: str, mark: int) -> str:
+        """Ids above the mark that were not consumed, as the text of an int8multirange: between them, and above all."""
+        with connection(self._engine) as conn:
+            return conn.execute(keys_sql.OPEN, {"target": name, "mark": mark}).scalar_one()
+
+    def consume(
+        self,
+        name: str,
+        *,
+        before: Progress | None,
+        after: Progress,
+        keys: Mapping[datetime, Iterable[int]],
+        rollups: pd.DataFrame,
+        batch: Mapping[str, Any] | None,
+        max_remembered: int,
+        keep_d: float,
+        forget: bool = False,
+        again_since: datetime | None = None,
+    ) -> tuple[int | None, str | None] | None:
+        """Move the progress, remember the keys, add the rollups, write the batch: all of it, once, or nothing.
+
+        keys: by the minute of their request, or under ALWAYS; rollups: minute, model, operation and the sums; forget:
+        the keys of before mean nothing any more; again_since: and what was rolled up since then is read again.
+        Returns the batch's id and a note where fewer keys are remembered than asked for; None where another reader was
+        faster.
+        """
+        with connection(self._engine) as conn:
+            locked = sa.select(request_progress.c.version).where(request_progress.c.target == name).with_for_update()
+            if conn.execute(locked).scalar_one_or_none() != (before.version if before else None):
+                return None
+            values = {**asdict(after), "version": (before.version if before else 0) + 1}
+            row = insert(request_progress).values(target=name, **values)
+            if before is None:
+                row = row.on_conflict_do_nothing()
+            else:
+                row = row.on_conflict_do_update(index_elements=["target"], set_=values)
+            if conn.execute(row.returning(request_progress.c.target)).one_or_none() is None:
+                return None
+            if forget:
+                conn.execute(keys_sql.FORGET, {"target": name})
+            if again_since:
+                again = request_rollup.c.minute >= again_since.replace(second=0, microsecond=0)
+                conn.execute(sa.delete(request_rollup).where(request_rollup.c.target == name, again))
+            note = self._remember(conn, name, after, keys, max_remembered)
+            _add(conn, name, rollups)
+            old = after.read_at - timedelta(days=keep_d)
+            if before is None or before.read_at.hour != after.read_at.hour:
+                _drop_older(conn, name, old)
+            if batch is None and note is None:
+                return None, None
+            given = dict(batch or {"rows": 0})
+            given["notes"] = [*given.get("notes", []), *([note] if note else [])]
+            row = sa.insert(request_batch).values(target=name, consumed_at=after.read_at, **given)
+            return conn.execute(row.returning(request_batch.c.batch_id)).scalar_one(), note
+
+    def _remember(
+        self, conn: sa.Connection, name: str, after: Progress, keys: Mapping[datetime, Iterable[int]], most: int
+    ) -> str | None:
+        for bucket, found in keys.items():
+            conn.execute(
+                keys_sql.REMEMBER, {"target": name, "source": "inference", "bucket": bucket, "keys": ranges(found)}
+            )
+        if after.keyed_by == "id":
+            conn.execute(keys_sql.TRIM, {"target": name, "above": after.mark, "highest": after.highest})
+            raised = conn.execute(keys_sql.RAISE_MARK, {"target": name, "most": most}).scalar_one_or_none()
+            if raised is None:
+                return None
+            values: dict[str, Any] = {"mark": raised}
+            conn.execute(keys_sql.TRIM, {"target": name, "above": raised, "highest": after.highest})
+            what = f"rows up to id {raised} that complete later"
+        else:
+            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "floor": after.floor_at})
+            raised = conn.execute(keys_sql.RAISE_FLOOR, {"target": name, "most": most}).scalar_one_or_none()
+            if raised is None:
+                return None
+            values = {"floor_at": raised}
+            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "floor": raised})
+            what = "older rows that complete later"
+        moved = sa.update(request_progress).where(request_progress.c.target == name)
+        conn.execute(moved.values(**values))
+        return f"more than {most:,} ranges of ids to remember (requests.max_remembered): {what} are not counted"
+
+    # ------------------------------------------------------------------ what they came to
+
+    def references(self, name: str, since: datetime, until: datetime) -> dict[tuple[str, str], Reference]:
+        """The past of each group of (model, operation)."""
+        c = request_rollup.c
+        sums = [sa.func.sum(c[s]).label(s) for s in ("n", "n_zero", "failed", "sum_log_ms", "sum_log_ms_sq")]
+        query = sa.select(c.model, c.operation, *sums).where(c.target == name, c.minute >= since, c.minute < until)
+        with connection(self._engine) as conn:
+            rows = conn.execute(query.group_by(c.model, c.operation)).all()
+        return {
+            (r.model, r.operation): reference_of(int(r.n), int(r.n_zero), int(r.failed), r.sum_log_ms, r.sum_log_ms_sq)
+            for r in rows
+        }
+
+    def totals(self, name: str, since: datetime, until: datetime) -> tuple[int, float | None] | None:
+        """Requests of a window and the mean of their durations above zero (ms); None where it was not read whole."""
+        progress = self.progress(name)
+        start = since.replace(second=0, microsecond=0)
+        fresh = timedelta(minutes=5)
+        if progress is None or progress.behind or progress.covers_since > since or progress.read_at < until - fresh:
+            return None
+        c = request_rollup.c
+        query = sa.select(sa.func.sum(c.n), sa.func.sum(c.n - c.n_zero), sa.func.sum(c.sum_ms))
+        with connection(self._engine) as conn:
+            n, positive, total = conn.execute(query.where(c.target == name, c.minute >= start, c.minute < until)).one()
+        return int(n or 0), float(total) / int(positive) if positive else None
+
+    # ------------------------------------------------------------------ who was told
+
+    def unreported(self, name: str) -> Sequence[Batch]:
+        """Batches that are in no report yet, oldest first."""
+        query = sa.select(*_BATCH).where(request_batch.c.target == name, request_batch.c.reported_at.is_(None))
+        with connection(self._engine) as conn:
+            return [Batch(**row) for row in conn.execute(query.order_by(request_batch.c.batch_id)).mappings()]
+
+    def last_report(self, name: str) -> datetime | None:
+        query = sa.select(sa.func.max(request_batch.c.reported_at)).where(request_batch.c.target == name)
+        with connection(self._engine) as conn:
+            return conn.execute(query).scalar_one()
+
+    def claim_report(self, batches: Sequence[Batch]) -> int:
+        """Say that these are about to be reported together; the report's id."""
+        report_id = batches[-1].batch_id
+        self._set([b.batch_id for b in batches], report_id=report_id)
+        return report_id
+
+    def reported(self, batches: Sequence[Batch], now: datetime) -> None:
+        self._set([b.batch_id for b in batches], reported_at=now)
+
+    def _set(self, ids: Sequence[int], **values: Any) -> None:
+        with connection(self._engine) as conn:
+            conn.execute(sa.update(request_batch).where(request_batch.c.batch_id.in_(ids)).values(**values))
+
+    def open_alarm(self, name: str, since: datetime, began: datetime | None) -> list[dict[str, Any]]:
+        """The newest alarm since `since` that no cycle knows of; `began`: when the last cycle did."""
+        query = sa.select(request_batch.c.alarm).where(
+            request_batch.c.target == name,
+            request_batch.c.consumed_at > (max(since, began) if began else since),
+            request_batch.c.analysis_id.is_(None),
+            sa.func.jsonb_array_length(request_batch.c.alarm) > 0,
+        )
+        with connection(self._engine) as conn:
+            return conn.execute(query.order_by(request_batch.c.consumed_at.desc()).limit(1)).scalar_one_or_none() or []
+
+    # ------------------------------------------------------------------ requests for an analysis
+
+    def take_up(
+        self, name: str, request_ids: Sequence[int], *, at: datetime, reason: str, body: dict[str, Any]
+    ) -> bool:
+        """Pull the timer and note the requests as taken up, in one transaction; False where a cycle runs."""
+        with connection(self._engine) as conn:
+            if pull(conn, name, at, reason, body) is None:
+                return False
+            values = {"target": name, "source": "analysis", "bucket": ALWAYS, "keys": ranges(request_ids)}
+            conn.execute(keys_sql.REMEMBER, values)
+            return True
+
+
+def _add(conn: sa.Connection, name: str, rollups: pd.DataFrame) -> None:
+    rows = [{"target": name, **row} for row in rollups.to_dict("records")]
+    for start in range(0, len(rows), _CHUNK):
+        row = insert(request_rollup).values(rows[start : start + _CHUNK])
+        merged: dict[str, Any] = {c: request_rollup.c[c] + row.excluded[c] for c in _SUMS}
+        merged["max_ms"] = sa.func.greatest(request_rollup.c.max_ms, row.excluded.max_ms)
+        conn.execute(row.on_conflict_do_update(index_elements=["target", "minute", "model", "operation"], set_=merged))
+
+
+def _drop_older(conn: sa.Connection, name: str, oldest: datetime) -> None:
+    conn.execute(sa.delete(request_rollup).where(request_rollup.c.target == name, request_rollup.c.minute < oldest))
+    conn.execute(sa.delete(request_batch).where(request_batch.c.target == name, request_batch.c.consumed_at < oldest))

@@ -1,0 +1,332 @@
+"""Is each completed inference request counted once - late, out of order, changed again, or after a crash?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from ooda_dagster.ledger import requests as book
+from ooda_dagster.loop.context import utc_now
+from ooda_dagster_tests.ledger.ground import ask
+from ooda_dagster_tests.loop.requests import Service
+
+
+def test_what_is_complete_is_counted_once_and_what_is_pending_later(service: Service) -> None:
+    service.done(1, 2, 3)
+    service.run("insert into inference_requests (inference_id) values (4), (5)")
+    assert [service.rows(), service.rows()] == [3, 0]
+    service.complete(4)
+    assert [service.rows(), service.rows()] == [1, 0]
+    assert service.rolled_up == 4
+    assert [b[:3] for b in service.batches] == [(3, 1, 3), (1, 4, 4)]
+
+
+def test_a_row_that_is_changed_after_its_completion_is_not_counted_again(service: Service) -> None:
+    service.done(1, 2, 3)
+    assert service.rows() == 3
+    service.run("update inference_requests set user_rating = 5")
+    service.run("delete from inference_requests where inference_id = 2")
+    assert service.rows() == 0
+
+
+def test_a_transaction_that_began_first_and_commits_last_is_not_lost(service: Service) -> None:
+    with service.transaction() as late:
+        late.execute("insert into inference_requests (inference_id, total_duration_ms, status) values (1, 9, 'ok')")
+        service.done(2, 3)
+        assert service.rows() == 2
+        late.commit()
+    assert [service.rows(), service.rows()] == [1, 0]
+
+
+def test_rows_of_a_savepoint_are_seen_when_its_transaction_commits(service: Service) -> None:
+    with service.transaction() as late:
+        late.execute("select 1")  # so that what follows are savepoints
+        for n in range(1, 6):
+            with late.transaction():
+                late.execute(
+                    "insert into inference_requests (inference_id, total_duration_ms, status) values (%s, 9, 'ok')",
+                    (n,),
+                )
+            service.done(100 + n)
+            assert service.rows() == 1
+        late.commit()
+    assert [service.rows(), service.rows()] == [5, 0]
+
+
+def test_ids_that_come_in_reverse_are_all_counted(service: Service) -> None:
+    for n in range(20, 0, -1):
+        service.done(n)
+        assert service.rows() == 1
+    assert service.rolled_up == 20
+
+
+def test_a_read_is_bounded_and_the_rest_is_read_the_next_time(service: Service) -> None:
+    service.set(max_rows=40)
+    service.done(*range(1, 101))
+    taken = [service.read() for _ in range(4)]
+    assert [(t.rows, t.behind) for t in taken] == [(40, True), (40, True), (20, False), (0, False)]
+
+
+def test_a_catch_up_that_takes_longer_than_rows_may_be_late_loses_none(service: Service) -> None:
+    service.set(max_rows=10, late_s=60)
+    service.done(*range(1, 101))
+    began, taken = utc_now(), []
+    for n in range(12):
+        service.at(began + timedelta(seconds=40 * n))
+        taken.append(service.rows())
+    assert taken == [10] * 10 + [0, 0]
+
+
+def test_the_first_read_begins_at_the_lookback(service: Service) -> None:
+    service.done(*range(1, 1001), ago="3 days")
+    service.run("delete from inference_requests where inference_id % 7 = 0")
+    service.done(*range(2001, 2011), ago="10 minutes")
+    assert [service.rows(), service.rows()] == [10, 0]
+
+
+def test_a_row_is_looked_for_until_it_is_too_late(service: Service) -> None:
+    service.set(late_s=3600)
+    service.run("insert into inference_requests (inference_id) values (1), (2)")
+    began = utc_now()
+    for minutes in (0, 10, 59):
+        service.at(began + timedelta(minutes=minutes))
+        assert service.rows() == 0
+    service.complete(1)
+    assert service.rows() == 1
+    service.at(began + timedelta(minutes=61))
+    assert service.rows() == 0
+    service.complete(2)
+    assert service.rows() == 0
+
+
+def test_what_is_remembered_stays_small_on_a_busy_table(service: Service) -> None:
+    service.set(late_s=600)
+    began = utc_now()
+    for n in range(40):
+        service.at(began + timedelta(minutes=n))
+        service.done(*range(n * 10 + 1, n * 10 + 11))
+        assert service.rows() == 10
+    progress = service.loop.ledger.requests.progress(service.loop.name)
+    assert progress is not None
+    assert progress.mark is not None
+    assert 270 <= progress.mark <= 300
+    assert len(progress.marks) <= 13
+    assert service.loop.ledger.requests.seen(service.loop.name) == f"{{[{progress.mark + 1},401)}}"
+
+
+def test_ids_with_holes_are_forgotten_by_name_where_there_are_too_many(service: Service) -> None:
+    service.set(max_remembered=1000)
+    service.done(*range(1, 4001, 2))
+    taken = service.read()
+    assert taken.rows == 2000
+    assert "requests.max_remembered" in taken.notes[0]
+    service.done(*range(2, 4001, 2))
+    assert 0 < service.rows() <= 1000
+    service.done(*range(5001, 5101, 2))
+    assert service.rows() == 50
+
+
+def test_bad_rows_are_counted_by_reason_and_stop_nobody(service: Service) -> None:
+    service.run("alter table inference_requests alter request_timestamp drop not null")
+    service.run("alter table inference_requests alter status drop not null")
+    service.run("alter table inference_requests alter total_duration_ms type float8")
+    service.done(1, 2)
+    service.done(3, ms=-5)
+    service.done(4, status="bizarre")
+    service.done(5, ago="-1 hour")
+    service.run(
+        "insert into inference_requests values (6, null, 5, 'ok'), (7, now(), 'nan', 'ok'), (8, now(), 5, null)"
+    )
+    service.run("insert into inference_requests values (9, 'infinity', 5, 'ok'), (10, '-infinity', 5, 'ok')")
+    service.run(f"insert into inference_requests values ({2**63 - 1}, now(), 5, 'ok'), ({2**63 - 2}, now(), 5, 'ok')")
+    taken = service.read()
+    assert taken.error is None
+    assert taken.rows == 3
+    assert dict(taken.rejected) == {
+        "no time of the request": 3,
+        "requested in the future": 1,
+        "negative duration": 1,
+        "no usable duration": 1,
+        "unknown status": 2,
+    }
+    assert service.rows() == 0
+
+
+def test_failures_zeros_tokens_and_sums_are_as_the_table_says(service: Service) -> None:
+    service.done(1, 2, ms=100)
+    service.done(3, ms=0)
+    service.done(4, ms=400, status="FAILED")
+    assert service.rows() == 4
+    columns = "sum(n), sum(n_zero), sum(failed), sum(sum_ms), max(max_ms), sum(tokens), sum(sum_ms_sq)"
+    (found,) = ask(
+        service.loop.ledger, f"select {columns} from ooda.request_rollup where target = '{service.loop.name}'"
+    )
+    assert tuple(map(float, found)) == (4, 1, 1, 600, 400, 40, 180_000)
+
+
+def test_a_mapping_of_too_many_groups_is_folded(service: Service) -> None:
+    service.set(model="inference_id", max_groups=5)
+    service.done(*range(1, 101))
+    assert service.rows() == 100
+    groups = ask(service.loop.ledger, f"select model, n from ooda.request_rollup where target = '{service.loop.name}'")
+    assert len(groups) == 6
+    assert ("(others)", 95) in groups
+
+
+def test_a_crash_before_the_commit_consumes_nothing_and_one_after_it_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.done(1, 2, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(book, "_add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            service.read()
+    assert service.batches == []
+    assert [service.rows(), service.rows()] == [3, 0]
+    assert service.rolled_up == 3
+
+
+def test_two_readers_at_once_count_each_row_once(service: Service) -> None:
+    service.done(*range(1, 2001))
+    taken: list[int] = []
+    threads = [threading.Thread(target=lambda: taken.append(service.rows())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(taken) == service.rolled_up == 2000
+
+
+def test_another_server_behind_the_name_begins_anew_by_name(service: Service) -> None:
+    service.done(*range(1, 11))
+    assert service.rows() == 10
+    ask(
+        service.loop.ledger,
+        "update ooda.request_progress set identity = jsonb_set(identity, '{system_identifier}', '\"7\"'), mark = 99999 "
+        f"where target = '{service.loop.name}'",
+    )
+    taken = service.read()
+    assert (taken.rows, taken.notes) == (
+        10,
+        ["the server, database or table is another one: the lookback is read anew"],
+    )
+    assert service.rolled_up == 10  # what is read again is not there twice
+    assert service.rows() == 0
+
+
+def test_after_a_restore_the_table_is_what_counts(service: Service) -> None:
+    """A restored server gives ids again that were consumed before."""
+    service.done(*range(1, 101))
+    assert service.rows() == 100
+    service.run("delete from inference_requests where inference_id > 50")
+    service.done(51, 52)
+    later = "jsonb_set(identity, '{started_at}', '\"2020-01-01T00:00:00+00:00\"')"
+    ask(
+        service.loop.ledger, f"update ooda.request_progress set identity = {later} where target = '{service.loop.name}'"
+    )
+    taken = service.read()
+    assert taken.rows == 52
+    assert "a backup was restored" in taken.notes[0]
+    assert service.rolled_up == 52
+    assert service.rows() == 0
+
+
+def test_newest_rows_that_are_deleted_stay_counted_and_nothing_is_counted_again(service: Service) -> None:
+    """As where done rows move to an archive."""
+    service.done(*range(1, 101))
+    assert service.rows() == 100
+    service.run("delete from inference_requests where inference_id > 50")
+    assert service.rows() == 0
+    service.done(101, 102)
+    assert [service.rows(), service.rows()] == [2, 0]
+    assert service.rolled_up == 102
+
+
+def test_a_table_that_was_emptied_begins_anew(service: Service) -> None:
+    service.done(*range(1, 101))
+    assert service.rows() == 100
+    service.run("truncate inference_requests")
+    service.done(*range(1, 11))
+    assert service.rows() == 10
+    service.run("truncate inference_requests")
+    assert service.rows() == 0
+    service.done(*range(1, 21))
+    assert [service.rows(), service.rows()] == [20, 0]
+
+
+def test_a_restart_of_the_server_changes_nothing(service: Service) -> None:
+    service.done(1, 2, 3)
+    assert service.rows() == 3
+    service.database.execute("checkpoint")
+    service.database.execute("vacuum freeze inference_requests")
+    assert service.rows() == 0
+
+
+# ---------------------------------------------------------------------- many at once
+
+
+@pytest.mark.slow
+def test_many_writers_and_readers_at_once_lose_no_row_and_count_none_twice(service: Service) -> None:
+    import random
+    import time
+
+    service.run("create sequence ids cache 20")
+    stop = time.monotonic() + 15
+    errors: list[BaseException] = []
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(service.database.app) as connection:
+            mine: list[int] = []
+            while time.monotonic() < stop:
+                for _ in range(chance.randint(1, 30)):
+                    done = chance.random() < 0.4
+                    values = (chance.randint(0, 900), "ok") if done else (None, "pending")
+                    with connection.transaction(force_rollback=chance.random() < 0.1):
+                        row = connection.execute(
+                            "insert into inference_requests (inference_id, total_duration_ms, status) "
+                            "values (nextval('ids'), %s, %s) returning inference_id",
+                            values,
+                        ).fetchone()
+                    mine += [row[0]] if row else []
+                    if mine and chance.random() < 0.7:
+                        update = (
+                            "update inference_requests set total_duration_ms = 7, status = 'ok' where inference_id = %s"
+                        )
+                        connection.execute(update, (mine.pop(chance.randrange(len(mine))),))
+                if chance.random() < 0.2:
+                    time.sleep(chance.random())
+                connection.rollback() if chance.random() < 0.1 else connection.commit()
+
+    def read(seed: int) -> None:
+        chance = random.Random(seed)
+        mine = replace(service)
+        while time.monotonic() < stop:
+            mine.set(max_rows=chance.choice((50, 500, 50_000)))
+            assert mine.read().error is None
+            time.sleep(chance.random() / 5)
+
+    def guarded(work: Callable[[int], None], seed: int) -> None:
+        try:
+            work(seed)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(write, n)) for n in range(6)]
+    threads += [threading.Thread(target=guarded, args=(read, n)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    service.run("drop sequence ids")
+    assert errors == []
+    service.set(max_rows=50_000)
+    service.read()
+    ((completed,),) = service.run("select count(*) from inference_requests where total_duration_ms is not null")
+    assert completed > 1000
+    assert service.rolled_up == completed
