@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ooda_dagster.ledger.actions import Actions
+from ooda_dagster.ledger.alerts import Alerts
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
@@ -31,6 +32,7 @@ class Ledger:
         self.hypotheses = HypothesisStore(self.engine)
         self.actions = Actions(self.engine)
         self.verifications = Verifications(self.engine)
+        self.alerts = Alerts(self.engine)
 
     def migrate(self) -> None:
         """Create or upgrade the ledger's schema."""
