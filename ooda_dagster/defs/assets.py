@@ -22,6 +22,7 @@ from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.names import CYCLE, SOURCES, Names
 from ooda_dagster.defs.partitions import targets
+from ooda_dagster.defs.tags import by_hand, of_cycle, tag_run
 from ooda_dagster.ledger import Cycle, CycleRefusedError
 from ooda_dagster.loop import act, cycle, decide, hypothesize, learn, observe, verify
 from ooda_dagster.loop.context import Loop
@@ -39,17 +40,21 @@ def _loop(context: dg.AssetExecutionContext, ooda: Ooda) -> Loop:
     return ooda.loop(context.partition_key, context.log.info)
 
 
-def _out(message: Message) -> Iterator[dg.Output]:
-    yield dg.Output(message, metadata=describe(message))
+def _out(context: dg.AssetExecutionContext, message: Message) -> Iterator[dg.Output]:
+    # Of the materialisation alone: metadata of the output would be in the event log twice.
+    context.add_asset_metadata(describe(message))
+    yield dg.Output(message)
 
 
 def _phase(context: dg.AssetExecutionContext, loop: Loop, message: Message) -> Iterator[dg.Output]:
     """The output of a phase, which ends the cycle where the run was asked for nothing behind it."""
-    yield from _out(message)
+    yield from _out(context, message)
     name = context.asset_key.path[-1]
     selected = {key.path[-1] for key in context.run.asset_selection or ()}
     later = CYCLE[CYCLE.index(name) + 1 :]
     begun = loop.ledger.cycles.of_run(root_run_id(context.run))
+    if begun is None:
+        tag_run(context, by_hand(context, loop, message.analysis_id, "replay"))
     if begun is not None and selected and not selected & set(later):
         why = f"the run was asked for no more than {name}"
         loop.ledger.cycles.finish(begun.analysis_id, now=loop.clock(), next_due_at=None, reason=why)
@@ -83,20 +88,9 @@ def observations(
         begun = cycle.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=config.dry_run)
     except CycleRefusedError as refusal:
         return _skip(context, refusal)
-    context.instance.add_run_tags(context.run.run_id, _tags(begun))
+    tag_run(context, of_cycle(begun))
     known = loop.ledger.messages.load(Observation, begun.analysis_id)
     yield from _phase(context, loop, known or observe.observe(loop, begun, lookback_hours=config.lookback_hours))
-
-
-def _tags(begun: Cycle) -> dict[str, str]:
-    """What a run is found by, whoever started it."""
-    return {
-        "ooda/target": begun.target,
-        "ooda/analysis_id": begun.analysis_id,
-        "ooda/mode": str(begun.mode),
-        "ooda/trigger": begun.trigger,
-        "ooda/due_at": begun.due_at.isoformat(),
-    }
 
 
 def hypotheses(
@@ -138,8 +132,10 @@ def learning_deltas(
     except CycleRefusedError as refusal:
         return _skip(context, refusal)
     delta = known or learn.learn(loop, action_results)
-    yield from _out(delta)
-    if begun is not None:
+    yield from _out(context, delta)
+    if begun is None:
+        tag_run(context, by_hand(context, loop, delta.analysis_id, "replay"))
+    else:
         loop.ledger.cycles.finish(
             begun.analysis_id, now=loop.clock(), next_due_at=delta.next_due_at, reason=delta.next_due_reason
         )
@@ -147,18 +143,21 @@ def learning_deltas(
 
 def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) -> Iterator[dg.Output]:
     loop = _loop(context, ooda)
+    analysis_id = f"verify-{context.run.run_id}"
+    tag_run(context, by_hand(context, loop, analysis_id, "verify"))
     looked = [v.change_set_id for v in verify.due_looks(loop)]
     ended = verify.verify(loop)
     still_open = loop.ledger.actions.list(loop.name, states=learn.OPEN)
     yield from _out(
+        context,
         Verdicts(
-            analysis_id=f"verify-{context.run.run_id}",
+            analysis_id=analysis_id,
             target=loop.name,
             timestamp=loop.clock(),
             looked_at=looked,
             closed=learn.verdict_rows(loop, ended),
             open=learn.verdict_rows(loop, still_open),
-        )
+        ),
     )
 
 
@@ -227,6 +226,7 @@ def _asset(names: Names, function: Callable[..., Any], group: str, question: str
             io_manager_key="ooda_messages",
             output_required=False,
             kinds={"postgres"},
+            owners=names.owners,
             **spec,
         )(function)
 
@@ -252,6 +252,7 @@ def make_sources(names: Names) -> list[dg.AssetSpec]:
             partitions_def=targets,
             group_name=names.group("target"),
             kinds={"postgres"},
+            owners=names.owners,
             description=question,
         )
         for name, question in _SOURCES.items()
