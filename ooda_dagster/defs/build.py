@@ -13,7 +13,7 @@ from ooda_dagster.defs.io_manager import MessageIOManager
 from ooda_dagster.defs.jobs import make_jobs
 from ooda_dagster.defs.names import names_of
 from ooda_dagster.defs.schedules import SCHEDULES
-from ooda_dagster.defs.sensors import SENSORS
+from ooda_dagster.defs.sensors import make_sensors
 from ooda_dagster.loop.ooda import Ooda
 
 
@@ -23,20 +23,24 @@ def build_definitions(
     key_prefix: str | Sequence[str] | None = None,
     group_prefix: str | None = None,
     source_assets: Mapping[str, object] | None = None,
+    owners: Sequence[str] | None = None,
 ) -> dg.Definitions:
     """All definitions, for `config` or for what `load_config` finds; to be merged into a deployment of your own.
 
     key_prefix, group_prefix: go before our asset keys and groups. source_assets: `statements`, `catalogue`,
     `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is.
+    owners: whose our assets are, such as `["team:data"]`; else those of `[dagster]` in ooda.toml.
     Raises ConfigError for a configuration that cannot be used, ValueError for an unknown source.
     """
     ooda = Ooda(config or load_config())
-    names = names_of(key_prefix, group_prefix, source_assets or {})
+    whose = ooda.config.owners if owners is None else owners
+    names = names_of(key_prefix, group_prefix, source_assets or {}, whose)
+    jobs = make_jobs(names)
     return dg.Definitions(
         assets=[*make_sources(names), *make_assets(names)],
         asset_checks=make_checks(names),
-        jobs=make_jobs(names),
+        jobs=jobs,
         schedules=SCHEDULES,
-        sensors=SENSORS,
+        sensors=make_sensors(names, jobs),
         resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda)},
     )
