@@ -13,6 +13,7 @@ from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import OPEN, WAITING
 from ooda_dagster.core.messages import iso
 from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger.alerts import Alert
 from ooda_dagster.loop.ooda import Ooda
 
 
@@ -25,9 +26,13 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
             ooda.config.target(target)  # says which name is near
         names = [target] if target else sorted({*ooda.config.targets, *known})
         found = [_target(ooda.ledger, name) for name in names]
+        alerts = [_alert(a) for a in ooda.ledger.alerts.news(datetime.now(UTC), target)]
     if as_json:
-        emit({"targets": found})
+        emit({"targets": found, "alerts": alerts})
         return
+    if alerts:
+        rows = [(_ago(a["at"]), a["kind"], _told(a), a["text"]) for a in alerts]
+        table("Alerts", ["since", "kind", "told", "what"], rows, below=["what"])
     table(
         "Targets",
         ["target", "mode", "last sample", "last cycle", "next cycle", "why then", "open", "waiting"],
@@ -76,6 +81,17 @@ def _target(ledger: Ledger, name: str) -> dict[str, Any]:
         "open": actions(OPEN),
         "waiting": actions(WAITING),
     }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    names = ("at", "target", "kind", "text", "detail", "delivered_at", "attempts", "error")
+    return {name: getattr(alert, name) for name in names}
+
+
+def _told(alert: dict[str, Any]) -> str:
+    if alert["delivered_at"]:
+        return _ago(alert["delivered_at"])
+    return f"not yet: {alert['error']}" if alert["error"] else "not yet"
 
 
 def improvements(

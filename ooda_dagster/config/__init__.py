@@ -11,9 +11,11 @@ from ooda_dagster.config.file import (
 )
 from ooda_dagster.config.home import home_directory
 from ooda_dagster.config.references import ConnectionReferenceError, Reference
+from ooda_dagster.config.sections import Alerts
 
 __all__ = [
     "EMBEDDED_TARGET",
+    "Alerts",
     "Config",
     "ConfigError",
     "ConnectionReferenceError",

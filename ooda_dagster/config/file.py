@@ -1,4 +1,4 @@
-"""Reads `ooda.toml`: [ledger], [defaults], [group.NAME] and [target.NAME] inherit in that order."""
+"""Reads `ooda.toml`: [ledger], [alerts], [dagster]; [defaults], [group.N] and [target.N] inherit in that order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ooda_dagster.config.lines import Lines
-from ooda_dagster.config.references import Reference
+from ooda_dagster.config.references import KINDS, Reference
+from ooda_dagster.config.sections import OWNER, WEBHOOK_KINDS, Alerts, is_command
 from ooda_dagster.core.settings import PROFILES, Mode, Settings, merge, with_profile
 
 #: A target's name is a partition key, a file name and part of application_name.
@@ -50,6 +51,8 @@ class Config:
     ledger: Reference
     targets: Mapping[str, TargetConfig]
     path: Path | None = None
+    alerts: Alerts = field(default_factory=Alerts)
+    owners: tuple[str, ...] = ()  # of the assets
 
     def target(self, name: str) -> TargetConfig:
         """Raises ConfigError with the nearest name."""
@@ -103,7 +106,7 @@ def single_target(
 
 def _parse(tables: dict[str, Any], text: str, path: Path) -> Config:
     reader = _Reader(tables, Lines(text), str(path))
-    return Config(reader.ledger(), reader.targets(), path)
+    return Config(reader.ledger(), reader.targets(), path, reader.alerts(), reader.owners())
 
 
 class _Reader:
@@ -111,7 +114,7 @@ class _Reader:
 
     def __init__(self, tables: dict[str, Any], lines: Lines, where: str) -> None:
         self._tables, self._lines, self._where = tables, lines, where
-        self._known(("ledger", "defaults", "group", "target"), ())
+        self._known(("ledger", "defaults", "group", "target", "alerts", "dagster"), ())
         for name in tables:
             self._table(name)
 
@@ -119,6 +122,25 @@ class _Reader:
         table = self._table("ledger")
         self._known(("url",), ("ledger",))
         return self._reference(table.get("url", _EMBEDDED_LEDGER), ("ledger", "url"))
+
+    def alerts(self) -> Alerts:
+        table = self._table("alerts")
+        self._known(("webhook", "command"), ("alerts",))
+        webhook = table.get("webhook")
+        reference = None if webhook is None else self._reference(webhook, ("alerts", "webhook"), WEBHOOK_KINDS)
+        command = table.get("command")
+        if command is not None and not is_command(command):
+            message = 'alerts.command is a program with its arguments, such as "notify --team data"'
+            raise self._error(("alerts", "command"), message)
+        return Alerts(reference, command)
+
+    def owners(self) -> tuple[str, ...]:
+        owners = self._table("dagster").get("owners", [])
+        self._known(("owners",), ("dagster",))
+        if not isinstance(owners, list) or not all(isinstance(o, str) and OWNER.match(o) for o in owners):
+            message = 'dagster.owners is a list of email addresses and teams, such as ["team:data"]'
+            raise self._error(("dagster", "owners"), message)
+        return tuple(owners)
 
     def targets(self) -> dict[str, TargetConfig]:
         for group in self._table("group"):
@@ -188,11 +210,14 @@ class _Reader:
                 hint = _nearest(key, keys) or f"; known: {', '.join(keys)}"
                 raise self._error((*path, key), f"unknown key {'.'.join((*path, key))!r}{hint}")
 
-    def _reference(self, value: Any, path: tuple[str, ...]) -> Reference:
+    def _reference(self, value: Any, path: tuple[str, ...], kinds: tuple[str, ...] = KINDS) -> Reference:
         try:
-            return Reference.parse(str(value))
+            reference = Reference.parse(str(value))
         except ValueError as error:
             raise self._error(path, f"{'.'.join(path)}: {error}") from None
+        if reference.kind not in kinds:
+            raise self._error(path, f"{'.'.join(path)} is given as {', '.join(f'{k}:...' for k in kinds)}")
+        return reference
 
     def _error(self, path: tuple[str, ...], message: str) -> ConfigError:
         return ConfigError(f"{self._where}:{self._lines.of(*path)}: {message}")

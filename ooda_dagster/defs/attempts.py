@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ooda_dagster.config import ConfigError
 from ooda_dagster.core.contracts import ContractError
+from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.messages import Message
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop import cycle
@@ -46,9 +47,3 @@ def attempt(
             raise dg.RetryRequested(max_retries=1, seconds_to_wait=policy.retry_s) from error
         cycle.interrupt(loop, begun.analysis_id, why)
         raise
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line that a table can hold."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:299] + "…"

@@ -25,21 +25,25 @@ def build_definitions(
     key_prefix: str | Sequence[str] | None = None,
     group_prefix: str | None = None,
     source_assets: Mapping[str, object] | None = None,
+    owners: Sequence[str] | None = None,
 ) -> dg.Definitions:
     """All definitions, for `config` or for what `load_config` finds; to be merged into a deployment of your own.
 
     key_prefix, group_prefix: go before our asset keys and groups. source_assets: `statements`, `catalogue`,
     `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is.
+    owners: whose our assets are, such as `["team:data"]`; else those of `[dagster]` in ooda.toml.
     Raises ConfigError for a configuration that cannot be used, ValueError for an unknown source.
     """
     ooda = Ooda(config or load_config())
-    names = names_of(key_prefix, group_prefix, source_assets or {})
+    whose = ooda.config.owners if owners is None else owners
+    names = names_of(key_prefix, group_prefix, source_assets or {}, whose)
     days, history_job = make_history(names, first_day(ooda.config.targets.values()))
+    jobs = [*make_jobs(names), history_job]
     return dg.Definitions(
         assets=[*make_sources(names), *make_assets(names), days],
         asset_checks=make_checks(names),
-        jobs=[*make_jobs(names), history_job],
+        jobs=jobs,
         schedules=SCHEDULES,
-        sensors=make_sensors(names),
+        sensors=make_sensors(names, jobs),
         resources={"ooda": ooda, "ooda_messages": MessageIOManager(ooda), "ooda_days": DaysIOManager(ooda)},
     )

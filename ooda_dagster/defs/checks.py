@@ -1,20 +1,50 @@
-"""Is the loop still true to its word? Checks read the ledger and the catalogue, never an asset's value."""
+"""Is the loop still true to its word? Checks read the ledger and the catalogue, never an asset's value.
+
+Each says in one line what is wrong and what mends it, and shows its evidence as a table.
+"""
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
+import inspect
+import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterEvent
 
 from ooda_dagster.actions.recovery import mismatches
-from ooda_dagster.core.journal import State
+from ooda_dagster.core.errors import one_line
+from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.messages import Observation
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.metadata import table
 from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import targets
+from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.ooda import Ooda
+
+#: Checks have partitions from Dagster 1.12.13 on; before, a check of a run tells of the run's target all the same.
+PARTITIONED = "partitions_def" in inspect.signature(dg.asset_check).parameters
+
+#: Reported without a run, so that it costs a cycle nothing and can tell that none runs.
+ALIVE = "loop_is_alive"
+
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def _result(
+    rows: Sequence[Mapping[str, Any]], severity: dg.AssetCheckSeverity, evidence: str, wrong: str, right: str
+) -> dg.AssetCheckResult:
+    """Failed where there are rows. evidence: what the table is called."""
+    return dg.AssetCheckResult(
+        passed=not rows,
+        severity=severity,
+        description=one_line(wrong, 500) if rows else right,
+        metadata={"count": len(rows), evidence: table(rows)},
+    )
 
 
 def journal_matches_catalogue(
@@ -23,15 +53,27 @@ def journal_matches_catalogue(
     loop = ooda.loop(context.partition_key)
     with loop.target.observing("check") as session:
         found = mismatches(loop.target, loop.ledger, session)
-    rows = [{"action": m.action.action_id, "object": m.action.object_name, "what": str(m)} for m in found]
-    return dg.AssetCheckResult(
-        passed=not found,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(str(m) for m in found) + ". Remedy: ooda recover"
-        if found
-        else "journal and catalogue agree",
-        metadata={"mismatches": table(rows), "count": len(rows)},
-    )
+    rows = [
+        {"action": m.action.action_id[:8], "object": m.action.object_name, "what": str(m), "remedy": "ooda recover"}
+        for m in found
+    ]
+    wrong = "; ".join(str(m) for m in found) + ". Remedy: ooda recover"
+    return _result(rows, _ERROR, "mismatches", wrong, "journal and catalogue agree")
+
+
+def target_fully_visible(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
+    seen = ooda.ledger.messages.latest(Observation, context.partition_key)
+    if seen is None:
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=_WARN,
+            description="nothing was observed yet. Remedy: run the job ooda_cycle",
+            metadata={"count": 0, "blind_spots": table([])},
+        )
+    rows = [{"what": b.what, "why": b.why, "remedy": b.remedy} for b in seen.blind_spots]
+    remedies = " ".join(dict.fromkeys(b.remedy for b in seen.blind_spots if b.remedy))
+    wrong = f"not seen: {'; '.join(b.what for b in seen.blind_spots)}. Remedy: {remedies or 'see the table'}"
+    return _result(rows, _WARN, "blind_spots", wrong, "all that the loop looks for can be seen")
 
 
 def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
@@ -39,14 +81,18 @@ def no_failed_action(context: dg.AssetCheckExecutionContext, ooda: dg.ResourcePa
     stuck = ledger.actions.list(name, states=(State.REVERT_FAILED,))
     newest = ledger.cycles.latest(name, 1)
     failed = ledger.actions.list(name, states=(State.FAILED,), since=newest[0].started_at) if newest else []
-    failed = [*failed, *stuck]
-    rows = [{"action": a.action_id, "state": a.state, "what": a.description, "error": a.error or ""} for a in failed]
-    return dg.AssetCheckResult(
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"failed, or not to be undone: {len(failed)}" if failed else "no action failed, no undo is stuck",
-        metadata={"failed": table(rows), "count": len(rows)},
-    )
+    rows = [
+        {
+            "action": a.action_id[:8],
+            "state": str(a.state),
+            "what": a.description,
+            "error": a.error or "",
+            "remedy": f"ooda actions {'rollback' if a.state == State.REVERT_FAILED else 'show'} {a.action_id[:8]}",
+        }
+        for a in (*failed, *stuck)
+    ]
+    wrong = f"{len(failed)} failed, {len(stuck)} cannot be undone. Remedy: " + "; ".join(r["remedy"] for r in rows)
+    return _result(rows, _ERROR, "failed", wrong, "no action failed, no undo is stuck")
 
 
 def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
@@ -54,26 +100,75 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
     newest = ledger.cycles.latest(name, 2)
     since = newest[-1].started_at if newest else None
     ended = ledger.actions.list(name, since=since) if since else []
-    worse = [a for a in ended if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since]
-    live = sum(a.state != State.REVERTED for a in worse)
+    found = [a for a in ended if a.closed_at and since and a.closed_at >= since]
+    found += ledger.actions.list(name, states=(*LIVE, State.REVERT_FAILED))
+    worse = list({a.action_id: a for a in found if a.outcome == Outcome.WORSE}.values())
+    live = [a for a in worse if a.state != State.REVERTED]
     rows = [
         {
-            "action": a.action_id,
-            "state": a.state,
+            "action": a.action_id[:8],
+            "state": str(a.state),
             "what": a.description,
             "effect_pct": round(((a.ratio or 1) - 1) * 100, 1),
             "then": a.revert_reason or "",
         }
         for a in worse
     ]
-    return dg.AssetCheckResult(
-        passed=not worse,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"made things worse: {len(worse)}, of which still in place: {live}"
-        if worse
-        else "nothing got worse",
-        metadata={"regressions": table(rows), "count": len(rows)},
-    )
+    mend = "; ".join(f"ooda actions rollback {a.action_id[:8]}" for a in live) or "none needed, all was undone"
+    wrong = f"made things worse: {len(worse)}, of which still in place: {len(live)}. Remedy: {mend}"
+    return _result(rows, _WARN, "regressions", wrong, "nothing got worse")
+
+
+def loop_is_alive(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
+    life = liveness(ooda.ledger, context.partition_key, datetime.now(UTC))
+    return dg.AssetCheckResult(severity=_WARN, **_of_life([life]))
+
+
+def alive_evaluations(names: Names, lives: Sequence[Liveness]) -> list[dg.AssetCheckEvaluation]:
+    """The same as events without a run: one a target, or one for all where checks have no partitions."""
+    common: dict[str, Any] = {
+        "asset_key": names.key("learning_deltas"),
+        "check_name": ALIVE,
+        "severity": _WARN,
+        "blocking": False,
+    }
+    if not PARTITIONED:
+        return [dg.AssetCheckEvaluation(**common, **_of_life(lives))] if lives else []
+    return [dg.AssetCheckEvaluation(**common, **_of_life([life]), partition=life.target) for life in lives]
+
+
+def report(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation]) -> None:
+    """Enter evaluations that no run made.
+
+    Dagster keeps one evaluation a check, run and partition, and all events without a run have the same, empty run id:
+    `report_runless_asset_event` fails for the second evaluation of a partition. So these get an id of their own.
+    """
+    run_id = f"ooda_alerts-{uuid.uuid4()}"
+    for evaluation in evaluations:
+        if not PARTITIONED:
+            instance.report_runless_asset_event(evaluation)
+            continue
+        event = DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name="",
+            event_specific_data=evaluation,
+        )
+        instance.report_dagster_event(event, run_id=run_id)
+
+
+def _of_life(lives: Sequence[Liveness]) -> dict[str, Any]:
+    dead = [life for life in lives if not life.alive]
+    rows = [
+        {"target": life.target, "what": fact.what, "value": fact.value, "ok": fact.ok, "remedy": fact.remedy}
+        for life in (*dead, *(x for x in lives if x.alive))
+        for fact in life.facts
+    ]
+    words = "; ".join(life.why if len(lives) == 1 else f"{life.target}: {life.why}" for life in dead)
+    return {
+        "passed": not dead,
+        "description": one_line(words, 500) or "the loop is alive",
+        "metadata": {"count": len(dead), "evidence": table(rows)},
+    }
 
 
 def make_checks(names: Names) -> list[dg.AssetChecksDefinition]:
@@ -86,6 +181,11 @@ def make_checks(names: Names) -> list[dg.AssetChecksDefinition]:
             blocking=True,
         ),
         _check(
+            target_fully_visible,
+            names.key("observations"),
+            "The observing role sees all that the loop looks for; what it does not is named with its remedy.",
+        ),
+        _check(
             no_failed_action,
             names.key("action_results"),
             "No action of the newest cycle failed, and no undo is stuck.",
@@ -93,15 +193,27 @@ def make_checks(names: Names) -> list[dg.AssetChecksDefinition]:
         _check(
             no_proven_regression,
             names.key("learning_deltas"),
-            "No action was shown to make its statements slower since the last cycle.",
+            "No action was shown to slow its statements since the last cycle, and none that was is in place.",
+        ),
+        _check(
+            loop_is_alive,
+            names.key("learning_deltas"),
+            "Cycles start when they are due, samples are fresh, and not all of the last cycles failed.",
         ),
     ]
+
+
+def alive_key(names: Names) -> dg.AssetCheckKey:
+    """The check that is no part of a cycle."""
+    return dg.AssetCheckKey(names.key("learning_deltas"), ALIVE)
 
 
 def _check(
     function: Callable[..., dg.AssetCheckResult], asset: dg.AssetKey, description: str, **spec: Any
 ) -> dg.AssetChecksDefinition:
     """`dg.asset_check`, by target. That checks may be partitioned is a preview of Dagster's, and ours to know."""
+    if PARTITIONED:
+        spec["partitions_def"] = targets
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.asset_check(asset=asset, partitions_def=targets, description=description, **spec)(function)
+        return dg.asset_check(asset=asset, description=description, **spec)(function)

@@ -66,6 +66,7 @@ def make_history(names: Names, start: date) -> tuple[dg.AssetsDefinition, Any]:
             io_manager_key="ooda_days",
             deps=[dg.AssetDep(names.source("statements"), partition_mapping=dg.AllPartitionMapping())],
             kinds={"postgres"},
+            owners=names.owners,
         )(workload_days)
     job = dg.define_asset_job(
         HISTORY_JOB,

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ooda_dagster.defs.checks import alive_key
 from ooda_dagster.defs.names import Names
 
 #: Schedules and sensors know their jobs by these.
@@ -20,7 +21,7 @@ def make_jobs(names: Names) -> list[Any]:
     return [
         dg.define_asset_job(
             CYCLE_JOB,
-            selection=dg.AssetSelection.assets(*names.cycle),
+            selection=dg.AssetSelection.assets(*names.cycle) - dg.AssetSelection.checks(alive_key(names)),
             executor_def=dg.in_process_executor,
             description="One turn of the loop for one target: observe, hypothesize, decide, act, learn.",
             tags={"ooda/kind": "cycle", "dagster/priority": "10", "dagster/max_runtime": _MAX_RUNTIME_S},

@@ -1,4 +1,4 @@
-"""What are our assets and groups called? As in the docs, or below the prefixes of somebody's own deployment."""
+"""What are our assets and groups called, and whose are they? As in the docs, or as somebody's own deployment has it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ SOURCES = ("statements", "catalogue", "inference_requests")
 
 @dataclass(frozen=True)
 class Names:
-    """key_prefix: before all keys; group_prefix: before all groups; sources: name in SOURCES → key of the user's."""
+    """key_prefix: before all keys; group_prefix: before all groups; sources: name in SOURCES → key of the user's.
+
+    owners: whose all assets are, as Dagster writes it.
+    """
 
     key_prefix: tuple[str, ...] = ()
     group_prefix: str = ""
     sources: Mapping[str, dg.AssetKey] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.sources) - set(SOURCES)):
@@ -43,8 +47,13 @@ class Names:
         return [self.key(name) for name in CYCLE]
 
 
-def names_of(key_prefix: str | Sequence[str] | None, group_prefix: str | None, sources: Mapping[str, object]) -> Names:
+def names_of(
+    key_prefix: str | Sequence[str] | None,
+    group_prefix: str | None,
+    sources: Mapping[str, object],
+    owners: Sequence[str] = (),
+) -> Names:
     """Names as a user gives them: prefixes as words or lists, keys in any form that Dagster takes."""
     prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
     keys = {name: dg.AssetKey.from_coercible(key) for name, key in sources.items()}  # type: ignore[arg-type]
-    return Names(prefix, group_prefix or "", keys)
+    return Names(prefix, group_prefix or "", keys, tuple(owners))

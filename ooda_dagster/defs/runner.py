@@ -10,6 +10,7 @@ from typing import TypeVar
 import dagster as dg
 
 from ooda_dagster.config import Config
+from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.messages import (
     ActionResults,
     Decisions,
@@ -20,7 +21,6 @@ from ooda_dagster.core.messages import (
     Verdicts,
 )
 from ooda_dagster.defs.assets import CycleConfig
-from ooda_dagster.defs.attempts import one_line
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
 from ooda_dagster.defs.names import Names

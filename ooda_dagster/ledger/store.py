@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ooda_dagster.ledger.actions import Actions
+from ooda_dagster.ledger.alerts import Alerts
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
@@ -39,6 +40,7 @@ class Ledger:
         self.verifications = Verifications(self.engine)
         self.past = Past(self.engine)
         self.workload_days = WorkloadDays(self.engine)
+        self.alerts = Alerts(self.engine)
 
     def migrate(self) -> None:
         """Create or upgrade the ledger's schema."""

@@ -522,3 +522,24 @@ request_batch = Table(
     Index("ix_request_batch_unreported", "target", "batch_id", postgresql_where=text("reported_at is null")),
     Index("ix_request_batch_consumed", "target", text("consumed_at desc")),
 )
+
+#: What a person should hear of, once for each key while it is not cleared; told when `delivered_at` is set.
+alert = Table(
+    "alert",
+    metadata,
+    Column("alert_id", BigInteger, Identity(), primary_key=True),
+    _moment("at", nullable=False),
+    Column("target", Text),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    _json("detail", "{}"),
+    _json("sent_to", "[]"),  # channels that took it
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_try_at", nullable=False),
+    _moment("delivered_at"),
+    _moment("cleared_at"),  # what it tells of is over
+    Column("error", Text),  # of the newest attempt
+    Index("uq_alert_key", "key", unique=True, postgresql_where=text("cleared_at is null")),
+    Index("ix_alert_undelivered", "next_try_at", postgresql_where=text("delivered_at is null")),
+)

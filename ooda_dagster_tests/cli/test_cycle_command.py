@@ -150,6 +150,24 @@ def test_the_status_of_a_target_that_was_never_seen(ooda: Run, configured: Calla
     assert "never seen" in ooda("status").out
 
 
+def test_the_status_tells_of_alerts_and_whether_anybody_was_told(
+    ooda: Run, configured: Callable[..., None], ledger: Ledger
+) -> None:
+    configured()
+    assert ooda("status", "--json").json["alerts"] == []
+    assert ledger.alerts.raise_("run_failed", "k", "shop", "shop: ooda_cycle failed: no answer", run_id="r")
+    (alert,) = ooda("status", "--json").json["alerts"]
+    assert (alert["kind"], alert["target"], alert["delivered_at"], alert["detail"]) == (
+        "run_failed",
+        "shop",
+        None,
+        {"run_id": "r"},
+    )
+    told = ooda("status", "--target", "shop").out
+    assert "not yet" in told
+    assert "shop: ooda_cycle failed: no answer" in told
+
+
 def test_the_status_of_an_unknown_target_is_2(ooda: Run, configured: Callable[..., None]) -> None:
     configured()
     ran = ooda("status", "--target", "shopp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -9,16 +10,26 @@ import dagster as dg
 import pytest
 
 from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.config.servers import OBSERVE_ROLE
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import BlindSpot, Observation
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
-from ooda_dagster.defs.checks import no_failed_action, no_proven_regression
+from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.checks import (
+    alive_key,
+    loop_is_alive,
+    no_failed_action,
+    no_proven_regression,
+    target_fully_visible,
+)
+from ooda_dagster.defs.names import Names
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop import by_hand
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, Ground, unreachable
+from ooda_dagster_tests.defs.ground import NAME, QUIET, Ground, unreachable
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -87,6 +98,13 @@ def regression_check(ooda: Ooda) -> dg.AssetCheckResult:
     return _result(no_proven_regression, ooda)
 
 
+def rows(check: dg.AssetCheckResult, name: str) -> list[dict[str, object]]:
+    """The evidence, as Dagster's own table."""
+    value = check.metadata[name]
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
+
+
 def _result(check: Callable[..., dg.AssetCheckResult], ooda: Ooda) -> dg.AssetCheckResult:
     result = check(dg.build_op_context(partition_key=NAME), ooda=ooda)
     assert isinstance(result, dg.AssetCheckResult)
@@ -102,9 +120,9 @@ def test_a_failed_action_is_an_error(ooda: Ooda) -> None:
     action = ended(ooda, State.FAILED, error="disk full")
     check = failed_check(ooda)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    table = str(check.metadata["failed"].value)
-    assert action.action_id in table
-    assert "disk full" in table
+    short = action.action_id[:8]
+    assert check.description == f"1 failed, 0 cannot be undone. Remedy: ooda actions show {short}"
+    assert [(r["action"], r["state"], r["error"]) for r in rows(check, "failed")] == [(short, "failed", "disk full")]
 
 
 def test_a_failure_of_an_earlier_cycle_is_not_told_for_ever(ooda: Ooda) -> None:
@@ -127,15 +145,22 @@ def test_a_proven_regression_is_a_warning_with_its_size(ooda: Ooda) -> None:
     action = ended(ooda, State.APPLIED, State.REVERTING, State.REVERTED, outcome=Outcome.WORSE, ratio=1.5)
     check = regression_check(ooda)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.description == "made things worse: 1, of which still in place: 0"
-    table = str(check.metadata["regressions"].value)
-    assert action.action_id in table
-    assert "| 50.0 |" in table
+    remedy = "Remedy: none needed, all was undone"
+    assert check.description == f"made things worse: 1, of which still in place: 0. {remedy}"
+    assert [(r["action"], r["effect_pct"]) for r in rows(check, "regressions")] == [(action.action_id[:8], 50.0)]
 
 
 def test_a_regression_that_could_not_be_undone_is_told_as_such(ooda: Ooda) -> None:
-    ended(ooda, State.APPLIED, State.REVERTING, State.REVERT_FAILED, outcome=Outcome.WORSE, ratio=1.5)
-    assert regression_check(ooda).description == "made things worse: 1, of which still in place: 1"
+    action = ended(ooda, State.APPLIED, State.REVERTING, State.REVERT_FAILED, outcome=Outcome.WORSE, ratio=1.5)
+    remedy = f"Remedy: ooda actions rollback {action.action_id[:8]}"
+    assert regression_check(ooda).description == f"made things worse: 1, of which still in place: 1. {remedy}"
+
+
+def test_a_regression_that_is_left_in_place_is_told_until_it_is_gone(ooda: Ooda) -> None:
+    """In a mode that does not act, nobody undoes it."""
+    columns = {"outcome": Outcome.WORSE, "ratio": 1.5, "age": timedelta(days=3)}
+    ended(ooda, State.APPLIED, State.VERIFYING, **columns)  # type: ignore[arg-type]
+    assert not regression_check(ooda).passed
 
 
 def test_a_regression_before_the_last_cycle_is_not_told_again(ooda: Ooda) -> None:
@@ -143,3 +168,66 @@ def test_a_regression_before_the_last_cycle_is_not_told_again(ooda: Ooda) -> Non
         ooda, State.APPLIED, State.REVERTING, State.REVERTED, outcome=Outcome.WORSE, ratio=1.5, age=timedelta(hours=1)
     )
     assert regression_check(ooda).passed
+
+
+def observed(ooda: Ooda, *blind: BlindSpot) -> None:
+    common = {"target": NAME, "timestamp": utc_now(), "mode": Mode.PROPOSE, "lookback_hours": 24}
+    message = Observation(analysis_id=str(uuid.uuid4()), blind_spots=list(blind), **common)  # type: ignore[arg-type]
+    ooda.ledger.messages.store(message, "r")
+
+
+def test_what_was_never_observed_is_not_called_visible(ooda: Ooda) -> None:
+    check = _result(target_fully_visible, ooda)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == "nothing was observed yet. Remedy: run the job ooda_cycle"
+
+
+def test_what_the_newest_observation_could_not_see_is_named_with_its_remedies(ooda: Ooda) -> None:
+    observed(ooda)
+    assert _result(target_fully_visible, ooda).passed
+    grant = "GRANT pg_monitor TO o;"
+    observed(ooda, *(BlindSpot(what=w, why="no right", remedy=grant) for w in ("sessions", "sizes")))
+    check = _result(target_fully_visible, ooda)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == f"not seen: sessions; sizes. Remedy: {grant}"
+    assert rows(check, "blind_spots")[0] == {"what": "sessions", "why": "no right", "remedy": grant}
+
+
+def test_a_right_that_was_revoked_shows_in_the_next_cycle_and_a_grant_mends_it(shop: Callable[[Mode], Ground]) -> None:
+    made = shop(Mode.PROPOSE)
+    revoke = f"revoke pg_monitor, pg_read_all_data from {OBSERVE_ROLE}"
+    made.database.execute(revoke)
+    try:
+        check = evaluations(made.run(["observations"]))["target_fully_visible"]
+        assert not check.passed
+        assert f"GRANT pg_monitor TO {OBSERVE_ROLE};" in (check.description or "")
+        assert check.partition == NAME
+    finally:
+        made.database.execute(f"grant pg_monitor, pg_read_all_data to {OBSERVE_ROLE}")
+    check = evaluations(made.run(["observations"]))["target_fully_visible"]
+    assert check.passed, check.description
+
+
+def test_a_loop_that_stands_still_is_a_warning_with_its_evidence(ooda: Ooda) -> None:
+    ooda.ledger.cycles.request(NAME, utc_now() - timedelta(hours=1), "verification open")
+    check = _result(loop_is_alive, ooda)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "Remedy: is the Dagster daemon running" in (check.description or "")
+    (line,) = [r for r in rows(check, "evidence") if not r["ok"]]
+    assert (line["target"], line["what"]) == (NAME, "next cycle due")
+    ooda.ledger.cycles.request(NAME, utc_now(), "verification open")
+    assert _result(loop_is_alive, ooda).passed
+
+
+def test_a_person_can_run_the_check_of_life_alone(shop: Callable[[Mode], Ground]) -> None:
+    """Without its asset, as the UI does; no cycle is begun by it."""
+    made = shop(Mode.PROPOSE)
+    made.loop.register()
+    definitions = build_definitions(made.config)
+    job = dg.define_asset_job("alone", dg.AssetSelection.checks(alive_key(Names())))
+    alone = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("alone")
+    tags = {"dagster/partition": NAME}
+    result = alone.execute_in_process(instance=made.instance, tags=tags, run_config=QUIET)
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.partition) == ("loop_is_alive", True, NAME)
+    assert made.cycles == []

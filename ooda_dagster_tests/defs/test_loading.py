@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,10 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*argv: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python in the checkout."""
+    return run_program(sys.executable, *argv, home=home, **environment)
+
+
+def run_program(*argv: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A program in the checkout, as on a fresh machine: no DAGSTER_HOME, no ledger, no ooda.toml."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OODA_", "DAGSTER_"))}
     return subprocess.run(
-        [sys.executable, *argv],
+        argv,
         cwd=ROOT,
         env={**clean, "OODA_HOME": str(home), **environment},
         capture_output=True,
@@ -31,6 +37,17 @@ def test_dagster_validates_the_workspace(tmp_path: Path) -> None:
     assert "All code locations passed validation" in done.stdout + done.stderr
     assert "BetaWarning" not in done.stderr
     assert "PreviewWarning" not in done.stderr
+    assert not list(ROOT.glob(".tmp_dagster_home_*"))
+
+
+def test_dg_checks_the_definitions(tmp_path: Path) -> None:
+    """By the command of the environment that the tests run in, else by the first on the path."""
+    beside = str(Path(sys.executable).parent)
+    dg = shutil.which("dg", path=os.pathsep.join((beside, os.environ["PATH"])))
+    assert dg, "dg is missing: install the test extra (`make test` does), which has dagster-dg-cli"
+    done = run_program(dg, "check", "defs", home=tmp_path, VIRTUAL_ENV=str(Path(beside).parent))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All definitions loaded successfully" in done.stdout + done.stderr
     assert not list(ROOT.glob(".tmp_dagster_home_*"))
 
 

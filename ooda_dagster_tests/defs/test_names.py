@@ -116,14 +116,59 @@ def test_checks_sit_on_their_assets_and_only_one_blocks() -> None:
         ("observations", "journal_matches_catalogue"): True,
         ("action_results", "no_failed_action"): False,
         ("learning_deltas", "no_proven_regression"): False,
+        ("observations", "target_fully_visible"): False,
+        ("learning_deltas", "loop_is_alive"): False,
     }
+
+
+def test_a_cycle_leaves_out_the_check_that_tells_of_cycles_that_do_not_run() -> None:
+    graph = defs.resolve_job_def("ooda_cycle").asset_layer.asset_graph
+    assert {k.name for k in graph.asset_check_keys} == {
+        "journal_matches_catalogue",
+        "target_fully_visible",
+        "no_failed_action",
+        "no_proven_regression",
+    }
+
+
+def test_checks_and_what_starts_runs_say_what_they_are_for() -> None:
+    checks = [spec for checks in defs.resolve_asset_graph().assets_defs for spec in checks.check_specs]
+    told: list[tuple[str, str | None]] = [(c.name, c.description) for c in checks]
+    told += [(s.name, s.description) for s in (*REPOSITORY.schedule_defs, *REPOSITORY.sensor_defs)]
+    told += [(j.name, j.description) for j in REPOSITORY.get_all_jobs() if j.name.startswith("ooda_")]
+    for name, description in told:
+        assert 20 < len(description or "") < 140, name
+
+
+def test_every_asset_has_its_kind_and_nobody_owns_it_by_default() -> None:
+    for name, spec in SPECS.items():
+        assert spec.kinds == {"postgres"}, name
+        assert list(spec.owners) == [], name
+
+
+def test_owners_are_those_of_the_configuration_or_of_the_call() -> None:
+    nowhere = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
+    config = Config(nowhere, {"gone": TargetConfig("gone", nowhere)}, owners=("team:data",))
+    for made, owners in (
+        (build_definitions(config), ["team:data"]),
+        (build_definitions(config, owners=["ann@example.org"]), ["ann@example.org"]),
+        (build_definitions(config, owners=[]), []),
+    ):
+        assert {tuple(spec.owners) for spec in made.resolve_all_asset_specs()} == {tuple(owners)}
 
 
 def test_loading_starts_nothing() -> None:
     schedules = {s.name: s.default_status for s in REPOSITORY.schedule_defs}
     sensors = {s.name: s.default_status for s in REPOSITORY.sensor_defs}
     assert schedules == dict.fromkeys(("ooda_adaptive_delay", "ooda_due_looks"), dg.DefaultScheduleStatus.STOPPED)
-    names = ("ooda_sample_statements", "ooda_new_inferences", "ooda_requests", "ooda_approvals")
+    names = (
+        "ooda_sample_statements",
+        "ooda_new_inferences",
+        "ooda_requests",
+        "ooda_approvals",
+        "ooda_alerts",
+        "ooda_failures",
+    )
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.STOPPED)
 
 

@@ -1,0 +1,70 @@
+"""What does a person see of an observation?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.defs.charts import bars
+from ooda_dagster.defs.metadata.tables import cut, many, number, some_json, table
+
+_TOP = 10
+_CHART_ROWS = 8
+
+
+def describe_observation(message: Observation) -> dict[str, Any]:
+    """Latencies, requests, anomalies, what was seen and what was not."""
+    top = message.statements[:_TOP]
+    found: dict[str, Any] = {
+        "summary": _summary(message),
+        "latency_p50_ms": number(message.latency_p50_ms, "no statement was seen"),
+        "latency_p95_ms": number(message.latency_p95_ms, "no statement was seen"),
+        "requests": number(message.total_inferences, "the target has no table of inference requests"),
+        "anomalies": number(message.anomaly_count, "requests were not scored"),
+        "statements_seen": message.statements_seen,
+        "blind_spots": len(message.blind_spots),
+        "statement_time_s": round(message.total_statement_ms / 1000, 1),
+        "top_statements": table(
+            [
+                {"ms per call": s.mean_ms, "calls": s.calls, "share %": 100 * s.share, "statement": cut(s.text, 160)}
+                for s in top
+            ],
+            "no statement was seen",
+        ),
+        "not_seen": table(
+            [
+                {"what": cut(b.what, 150), "why": cut(b.why, 200), "remedy": cut(b.remedy, 300)}
+                for b in message.blind_spots
+            ],
+            "nothing is hidden",
+        ),
+    }
+    if message.statements:
+        chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in top[:_CHART_ROWS]]
+        found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
+    if message.gaps:
+        found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 200)}" for gap in message.gaps[-20:]))
+    return found | {
+        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+        "mode": str(message.mode),
+        "load": some_json(message.load),
+        "server": some_json(message.server),
+    }
+
+
+def _summary(message: Observation) -> str:
+    if not message.statements:
+        spot = next((b for b in message.blind_spots if b.what == "statement statistics"), None)
+        why = f"{spot.why}; {spot.remedy}" if spot else "none was sampled yet"
+        return cut(f"No statement was seen: {why}", 500)
+    words = [
+        f"{many(message.statements_seen, 'statement')} took {message.total_statement_ms / 1000:,.1f} s in the last "
+        f"{message.lookback_hours:g} h, the heaviest {100 * message.statements[0].share:.0f} % of it"
+    ]
+    if message.anomaly_count:
+        words.append(many(message.anomaly_count, "request is odd", "requests are odd"))
+    if message.blind_spots:
+        words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
+    return "; ".join(words) + "."
