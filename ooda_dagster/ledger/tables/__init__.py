@@ -1,0 +1,61 @@
+"""The ledger's tables, by what they tell of."""
+
+from ooda_dagster.ledger.tables.actions import (
+    action,
+    alert,
+    audit_event,
+    hypothesis,
+    improvement_history,
+    journal,
+    verdict,
+    verification,
+)
+from ooda_dagster.ledger.tables.base import SCHEMA, metadata
+from ooda_dagster.ledger.tables.cycles import analyze_queue, cycle, cycle_run, dead_letter, message, target
+from ooda_dagster.ledger.tables.days import workload_day
+from ooda_dagster.ledger.tables.requests import (
+    request_batch,
+    request_progress,
+    request_read,
+    request_rollup,
+    request_seen,
+)
+from ooda_dagster.ledger.tables.statements import (
+    counter_snapshot,
+    rollup,
+    sample_gap,
+    sampled_text,
+    statement,
+    statement_query,
+)
+
+__all__ = [
+    "SCHEMA",
+    "action",
+    "alert",
+    "analyze_queue",
+    "audit_event",
+    "counter_snapshot",
+    "cycle",
+    "cycle_run",
+    "dead_letter",
+    "hypothesis",
+    "improvement_history",
+    "journal",
+    "message",
+    "metadata",
+    "request_batch",
+    "request_progress",
+    "request_read",
+    "request_rollup",
+    "request_seen",
+    "rollup",
+    "sample_gap",
+    "sampled_text",
+    "statement",
+    "statement_query",
+    "target",
+    "verdict",
+    "verification",
+    "workload_day",
+]
