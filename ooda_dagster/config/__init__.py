@@ -1,5 +1,6 @@
 """Where are the targets and the ledger, and by which settings does the loop treat each of them? (`ooda.toml`)"""
 
+from ooda_dagster.config.deployment import Deployment
 from ooda_dagster.config.file import (
     EMBEDDED_TARGET,
     Config,
@@ -17,6 +18,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConnectionReferenceError",
+    "Deployment",
     "Reference",
     "TargetConfig",
     "embedded_default",

@@ -1,4 +1,4 @@
-"""Reads `ooda.toml`: [ledger], [defaults], [group.NAME] and [target.NAME] inherit in that order."""
+"""Reads `ooda.toml`: [ledger] and [dagster]; [defaults], [group.NAME] and [target.NAME] inherit in that order."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ooda_dagster.config.deployment import KEYS, SOURCES, Deployment, deployment
 from ooda_dagster.config.lines import Lines
 from ooda_dagster.config.references import Reference
 from ooda_dagster.core.settings import PROFILES, Mode, Settings, merge, with_profile
@@ -50,6 +51,7 @@ class Config:
     ledger: Reference
     targets: Mapping[str, TargetConfig]
     path: Path | None = None
+    deployment: Deployment = field(default_factory=Deployment)
 
     def target(self, name: str) -> TargetConfig:
         """Raises ConfigError with the nearest name."""
@@ -103,7 +105,7 @@ def single_target(
 
 def _parse(tables: dict[str, Any], text: str, path: Path) -> Config:
     reader = _Reader(tables, Lines(text), str(path))
-    return Config(reader.ledger(), reader.targets(), path)
+    return Config(reader.ledger(), reader.targets(), path, reader.deployment())
 
 
 class _Reader:
@@ -111,7 +113,7 @@ class _Reader:
 
     def __init__(self, tables: dict[str, Any], lines: Lines, where: str) -> None:
         self._tables, self._lines, self._where = tables, lines, where
-        self._known(("ledger", "defaults", "group", "target"), ())
+        self._known(("ledger", "dagster", "defaults", "group", "target"), ())
         for name in tables:
             self._table(name)
 
@@ -119,6 +121,11 @@ class _Reader:
         table = self._table("ledger")
         self._known(("url",), ("ledger",))
         return self._reference(table.get("url", _EMBEDDED_LEDGER), ("ledger", "url"))
+
+    def deployment(self) -> Deployment:
+        self._known(KEYS, ("dagster",))
+        self._known(SOURCES, ("dagster", "source_assets"))
+        return deployment(self._table("dagster"), lambda path, words: self._error(("dagster", *path), words))
 
     def targets(self) -> dict[str, TargetConfig]:
         for group in self._table("group"):

@@ -144,7 +144,8 @@ def _end_of_selection(context: dg.AssetExecutionContext, loop: Loop, begun: Cycl
     """End the cycle where the run was asked for nothing behind this phase."""
     name = context.asset_key.path[-1]
     later = CYCLE[CYCLE.index(name) + 1 :]
-    selected = {key.path[-1] for key in context.run.asset_selection or ()}
+    ours = context.asset_key.path[:-1]  # an asset of somebody else's may have a name of ours
+    selected = {key.path[-1] for key in context.run.asset_selection or () if key.path[:-1] == ours}
     if context.run.job_name == APPROVED_JOB:
         selected = {name}
     if begun is not None and later and selected and not selected & set(later):

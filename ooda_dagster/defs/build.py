@@ -29,11 +29,12 @@ def build_definitions(
     """All definitions, for `config` or for what `load_config` finds; to be merged into a deployment of your own.
 
     key_prefix, group_prefix: go before our asset keys and groups. source_assets: `statements`, `catalogue`,
-    `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is.
+    `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is. What is not
+    given here is as [dagster] in `ooda.toml` says; there, `ooda cycle` finds it too.
     Raises ConfigError for a configuration that cannot be used, ValueError for an unknown source.
     """
     ooda = Ooda(config or load_config())
-    names = names_of(key_prefix, group_prefix, source_assets or {})
+    names = names_of(ooda.config.deployment, key_prefix, group_prefix, source_assets)
     days, history_job = make_history(names, first_day(ooda.config.targets.values()))
     return dg.Definitions(
         assets=[*make_sources(names), *make_assets(names), days],

@@ -98,7 +98,7 @@ def _one(conn: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Cycle | No
 
 
 def _holder(now: datetime) -> dict[str, Any]:
-    worker = Worker.current()
+    worker = Worker.of_run()
     return {"host": worker.host, "pid": worker.pid, "process_started": worker.started, "lease_until": now + LEASE}
 
 
