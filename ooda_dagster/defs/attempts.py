@@ -34,7 +34,7 @@ def attempt(
     except Exception as error:
         if begun is None:
             raise
-        why = one_line(error)
+        why = reason(error)
         messages, policy = loop.ledger.messages, loop.settings.messages
         tried = messages.attempts(received, begun.analysis_id)
         if isinstance(error, _PERMANENT) or tried >= policy.max_attempts:
@@ -47,3 +47,11 @@ def attempt(
             raise dg.RetryRequested(max_retries=1, seconds_to_wait=policy.retry_s) from error
         cycle.interrupt(loop, begun.analysis_id, why)
         raise
+
+
+def reason(error: Exception) -> str:
+    """Why a phase failed, in one line. Of a message that cannot be read its first mistake is told, without values."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False)[0]
+        return f"the message cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return one_line(error)

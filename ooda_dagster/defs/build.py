@@ -31,12 +31,12 @@ def build_definitions(
 
     key_prefix, group_prefix: go before our asset keys and groups. source_assets: `statements`, `catalogue`,
     `inference_requests` → the key of an asset of yours that stands for it; it may be partitioned as it is.
-    owners: whose our assets are, such as `["team:data"]`; else those of `[dagster]` in ooda.toml.
+    owners: whose our assets are, such as `["team:data"]`.
+    What is not given here is as [dagster] in `ooda.toml` says; there, `ooda cycle` finds it too.
     Raises ConfigError for a configuration that cannot be used, ValueError for an unknown source.
     """
     ooda = Ooda(config or load_config())
-    whose = ooda.config.owners if owners is None else owners
-    names = names_of(key_prefix, group_prefix, source_assets or {}, whose)
+    names = names_of(ooda.config.deployment, key_prefix, group_prefix, source_assets, owners)
     days, history_job = make_history(names, first_day(ooda.config.targets.values()))
     jobs = [*make_jobs(names), history_job]
     return dg.Definitions(

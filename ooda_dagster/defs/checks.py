@@ -5,7 +5,6 @@ Each says in one line what is wrong and what mends it, and shows its evidence as
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
-import inspect
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +24,6 @@ from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.ooda import Ooda
-
-#: Checks have partitions from Dagster 1.12.13 on; before, a check of a run tells of the run's target all the same.
-PARTITIONED = "partitions_def" in inspect.signature(dg.asset_check).parameters
 
 #: Reported without a run, so that it costs a cycle nothing and can tell that none runs.
 ALIVE = "loop_is_alive"
@@ -121,20 +117,18 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
 
 def loop_is_alive(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:
     life = liveness(ooda.ledger, context.partition_key, datetime.now(UTC))
-    return dg.AssetCheckResult(severity=_WARN, **_of_life([life]))
+    return dg.AssetCheckResult(severity=_WARN, **_of_life(life))
 
 
 def alive_evaluations(names: Names, lives: Sequence[Liveness]) -> list[dg.AssetCheckEvaluation]:
-    """The same as events without a run: one a target, or one for all where checks have no partitions."""
+    """The same as events without a run, one a target."""
     common: dict[str, Any] = {
         "asset_key": names.key("learning_deltas"),
         "check_name": ALIVE,
         "severity": _WARN,
         "blocking": False,
     }
-    if not PARTITIONED:
-        return [dg.AssetCheckEvaluation(**common, **_of_life(lives))] if lives else []
-    return [dg.AssetCheckEvaluation(**common, **_of_life([life]), partition=life.target) for life in lives]
+    return [dg.AssetCheckEvaluation(**common, **_of_life(life), partition=life.target) for life in lives]
 
 
 def report(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation]) -> None:
@@ -145,9 +139,6 @@ def report(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEval
     """
     run_id = f"ooda_alerts-{uuid.uuid4()}"
     for evaluation in evaluations:
-        if not PARTITIONED:
-            instance.report_runless_asset_event(evaluation)
-            continue
         event = DagsterEvent(
             event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
             job_name="",
@@ -156,18 +147,13 @@ def report(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEval
         instance.report_dagster_event(event, run_id=run_id)
 
 
-def _of_life(lives: Sequence[Liveness]) -> dict[str, Any]:
-    dead = [life for life in lives if not life.alive]
-    rows = [
-        {"target": life.target, "what": fact.what, "value": fact.value, "ok": fact.ok, "remedy": fact.remedy}
-        for life in (*dead, *(x for x in lives if x.alive))
-        for fact in life.facts
-    ]
-    words = "; ".join(life.why if len(lives) == 1 else f"{life.target}: {life.why}" for life in dead)
+def _of_life(life: Liveness) -> dict[str, Any]:
+    rows = [{"what": f.what, "value": f.value, "ok": f.ok, "remedy": f.remedy} for f in life.facts]
+    wrong = sum(not fact.ok for fact in life.facts)
     return {
-        "passed": not dead,
-        "description": one_line(words, 500) or "the loop is alive",
-        "metadata": {"count": len(dead), "evidence": table(rows)},
+        "passed": life.alive,
+        "description": one_line(life.why, 500),
+        "metadata": {"count": wrong, "evidence": table(rows)},
     }
 
 
@@ -212,8 +198,6 @@ def _check(
     function: Callable[..., dg.AssetCheckResult], asset: dg.AssetKey, description: str, **spec: Any
 ) -> dg.AssetChecksDefinition:
     """`dg.asset_check`, by target. That checks may be partitioned is a preview of Dagster's, and ours to know."""
-    if PARTITIONED:
-        spec["partitions_def"] = targets
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.asset_check(asset=asset, description=description, **spec)(function)
+        return dg.asset_check(asset=asset, partitions_def=targets, description=description, **spec)(function)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ooda_dagster.core.contracts import check_sender, sent_by
 from ooda_dagster.core.messages import Message
+from ooda_dagster.defs.attempts import reason
 from ooda_dagster.defs.jobs import APPROVED_JOB
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.approved import approved_decisions
@@ -67,7 +68,7 @@ def receive(ooda: Ooda, kind: type[Message], cycle: Cycle) -> Message | None:
         try:
             return messages.load(kind, cycle.analysis_id)
         except ValidationError as error:
-            why = f"the message cannot be read: {error.errors(include_input=False, include_url=False)[0]['msg']}"
+            why = reason(error)
     messages.bury(kind, cycle.analysis_id, why, now=utc_now())
     raise dg.Failure(f"{kind.__name__} is among the dead letters: {why}", allow_retries=False)
 

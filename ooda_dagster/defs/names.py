@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from ooda_dagster.config import Deployment
+from ooda_dagster.config.deployment import SOURCES
+
 #: Assets of a cycle, in its order.
 CYCLE = ("observations", "hypotheses", "decisions", "action_results", "learning_deltas")
-#: What the loop reads, as assets that somebody else may own.
-SOURCES = ("statements", "catalogue", "inference_requests")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,18 @@ class Names:
 
 
 def names_of(
-    key_prefix: str | Sequence[str] | None,
-    group_prefix: str | None,
-    sources: Mapping[str, object],
-    owners: Sequence[str] = (),
+    deployment: Deployment,
+    key_prefix: str | Sequence[str] | None = None,
+    group_prefix: str | None = None,
+    sources: Mapping[str, object] | None = None,
+    owners: Sequence[str] | None = None,
 ) -> Names:
-    """Names as a user gives them: prefixes as words or lists, keys in any form that Dagster takes."""
-    prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
-    keys = {name: dg.AssetKey.from_coercible(key) for name, key in sources.items()}  # type: ignore[arg-type]
-    return Names(prefix, group_prefix or "", keys, tuple(owners))
+    """Names as `ooda.toml` gives them, and over it a user: prefixes as words or lists, keys as Dagster takes them."""
+    prefix = deployment.key_prefix if key_prefix is None else key_prefix
+    keys = deployment.source_assets if sources is None else sources
+    return Names(
+        tuple(p for p in prefix.split("/") if p) if isinstance(prefix, str) else tuple(prefix),
+        deployment.group_prefix if group_prefix is None else group_prefix,
+        {name: dg.AssetKey.from_coercible(key) for name, key in keys.items()},  # type: ignore[arg-type]
+        tuple(deployment.owners if owners is None else owners),
+    )

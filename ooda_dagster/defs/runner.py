@@ -23,7 +23,7 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.defs.assets import CycleConfig
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
-from ooda_dagster.defs.names import Names
+from ooda_dagster.defs.names import names_of
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop import cycle as cycles
@@ -52,7 +52,7 @@ class Runner:
 
     def __init__(self, config: Config, instance: dg.DagsterInstance) -> None:
         self.ooda = Ooda(config)
-        self._names = Names()
+        self._names = names_of(config.deployment)
         self._instance = instance
         self._definitions = build_definitions(config)
         ensure(instance, config.targets)

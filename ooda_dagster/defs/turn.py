@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.names import CYCLE
 from ooda_dagster.defs.tags import by_hand, of_cycle, tag_run
 from ooda_dagster.ledger import Cycle, CycleRefusedError
+from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.loop import cycle
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.ooda import Ooda
@@ -40,6 +42,7 @@ def first_turn(
             trigger=tags.get("ooda/trigger", "hand"),
             dry_run=dry_run,
             fresh=fresh,
+            worker=_holder(context),
         )
     except CycleRefusedError as refusal:
         return _skip(context, refusal)
@@ -88,24 +91,39 @@ def out(context: dg.AssetExecutionContext, message: Message) -> Iterator[dg.Outp
 
 def _go_on(context: dg.AssetExecutionContext, loop: Loop, received: Message) -> Cycle | None:
     """The cycle of this run; None in a run that replays. Raises CycleRefusedError where another runs meanwhile."""
-    run_id = root_run_id(context.run)
+    run_id, worker = root_run_id(context.run), _holder(context)
     if context.run.job_name == APPROVED_JOB:
         due, analysis_id = loop.clock(), received.analysis_id
-        begun = cycle.begin(loop, run_id=run_id, due=due, trigger="approval", analysis_id=analysis_id)
+        begun = cycle.begin(loop, run_id=run_id, due=due, trigger="approval", analysis_id=analysis_id, worker=worker)
         tag_run(context, of_cycle(begun))
         return begun
     begun = loop.ledger.cycles.of_run(run_id)
     if begun is None:
         tag_run(context, by_hand(context, loop, received.analysis_id, "replay"))
         return None
-    return cycle.begin(loop, run_id=run_id, due=begun.due_at, trigger=begun.trigger, dry_run=begun.dry_run)
+    return cycle.begin(
+        loop, run_id=run_id, due=begun.due_at, trigger=begun.trigger, dry_run=begun.dry_run, worker=worker
+    )
+
+
+def _holder(context: dg.AssetExecutionContext) -> Worker:
+    """The process that lives as long as the run: where an executor gives each step a process of its own, the one above.
+
+    Not so with our jobs: above their process is the code server, which lives on when a run's process is killed.
+    """
+    executor = context.job_def.executor_def.name
+    execution: Any = context.run.run_config.get("execution") or {}
+    chosen = execution.get("config") or {}
+    alone = executor == dg.in_process_executor.name or "in_process" in chosen
+    return Worker.current() if alone else Worker.above()
 
 
 def _end_of_selection(context: dg.AssetExecutionContext, loop: Loop, begun: Cycle | None) -> None:
     """End the cycle where the run was asked for nothing behind this phase."""
     name = context.asset_key.path[-1]
     later = CYCLE[CYCLE.index(name) + 1 :]
-    selected = {key.path[-1] for key in context.run.asset_selection or ()}
+    ours = context.asset_key.path[:-1]  # an asset of somebody else's may have a name of ours
+    selected = {key.path[-1] for key in context.run.asset_selection or () if key.path[:-1] == ours}
     if context.run.job_name == APPROVED_JOB:
         selected = {name}
     if begun is not None and later and selected and not selected & set(later):

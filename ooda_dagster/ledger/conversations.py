@@ -55,7 +55,10 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Start:
-    """Who wants to begin a cycle, and how. fresh: do not go on with one that broke off. analysis_id: for a new one."""
+    """Who wants to begin a cycle, and how.
+
+    fresh: do not go on with one that broke off. analysis_id: for a new one. worker: who holds it, if not this process.
+    """
 
     due_at: datetime
     run_id: str
@@ -64,6 +67,7 @@ class Start:
     dry_run: bool = False
     fresh: bool = False
     analysis_id: str | None = None
+    worker: Worker | None = None
 
 
 COLUMNS = [cycle.c[name] for name in Cycle.__dataclass_fields__]
@@ -97,8 +101,8 @@ def _one(conn: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Cycle | No
     return Cycle(**row) if row else None
 
 
-def _holder(now: datetime) -> dict[str, Any]:
-    worker = Worker.current()
+def _holder(start: Start, now: datetime) -> dict[str, Any]:
+    worker = start.worker or Worker.current()
     return {"host": worker.host, "pid": worker.pid, "process_started": worker.started, "lease_until": now + LEASE}
 
 
@@ -157,7 +161,7 @@ def _go_on(conn: sa.Connection, own: Cycle, start: Start, now: datetime) -> Cycl
         )
     again = sa.update(cycle).where(cycle.c.analysis_id == own.analysis_id)
     taken = {"state": "running", "run_id": start.run_id, "finished_at": None, "error": None}
-    row = conn.execute(again.values(**taken, **_holder(now)).returning(*COLUMNS)).mappings().one()
+    row = conn.execute(again.values(**taken, **_holder(start, now)).returning(*COLUMNS)).mappings().one()
     return Cycle(**row)
 
 
@@ -174,7 +178,7 @@ def _new(conn: sa.Connection, name: str, start: Start, now: datetime, policy: Me
         expires_at=now + timedelta(hours=policy.lifetime_h),
         state="running",
     )
-    conn.execute(sa.insert(cycle).values(**{c.name: getattr(made, c.name) for c in COLUMNS}, **_holder(now)))
+    conn.execute(sa.insert(cycle).values(**{c.name: getattr(made, c.name) for c in COLUMNS}, **_holder(start, now)))
     ran = {"run_id": start.run_id, "analysis_id": made.analysis_id, "target": name, "due_at": start.due_at}
     conn.execute(sa.insert(cycle_run).values(**ran, began_at=now))
     request = conn.execute(sa.select(analyze_queue).where(analyze_queue.c.target == name)).mappings().one_or_none()

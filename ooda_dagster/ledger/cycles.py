@@ -19,6 +19,7 @@ from ooda_dagster.ledger import conversations
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, request_read, target, workload_day
+from ooda_dagster.ledger.worker import Worker
 
 __all__ = ["Cycle", "CycleRefusedError", "Cycles", "Due"]
 
@@ -97,14 +98,15 @@ class Cycles:
         dry_run: bool = False,
         fresh: bool = False,
         analysis_id: str | None = None,
+        worker: Worker | None = None,
         policy: Messaging | None = None,
     ) -> Cycle:
         """Begin the cycle of `name` that was due at `due_at`, or go on with one: its own, or one that broke off.
 
-        fresh: end one that broke off, and begin anew. Raises CycleRefusedError, which names the cycle that stands in
-        the way: an equal one that ran, or one that runs.
+        fresh: end one that broke off, and begin anew. worker: the process that lives as long as the run. Raises
+        CycleRefusedError, which names the cycle that stands in the way: an equal one that ran, or one that runs.
         """
-        start = Start(due_at, run_id, trigger, mode, dry_run, fresh, analysis_id)
+        start = Start(due_at, run_id, trigger, mode, dry_run, fresh, analysis_id, worker)
         with connection(self._engine) as conn:
             return conversations.begin(conn, name, start, now=now, policy=policy or Messaging())
 

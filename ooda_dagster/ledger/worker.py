@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ class Worker:
     @classmethod
     def current(cls) -> Worker:
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    @classmethod
+    def above(cls) -> Worker:
+        """The process that started this one as its worker; this one where there is none."""
+        parent = multiprocessing.parent_process()
+        if parent is None or parent.pid is None:
+            return cls.current()
+        return cls(socket.gethostname(), parent.pid, psutil.Process(parent.pid).create_time())
 
     def alive(self) -> bool | None:
         """Whether it still runs; None where only its own host could tell."""

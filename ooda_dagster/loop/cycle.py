@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ooda_dagster.ledger import Cycle
+from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.loop.context import Loop
 
 
@@ -17,6 +18,7 @@ def begin(
     dry_run: bool = False,
     fresh: bool = False,
     analysis_id: str | None = None,
+    worker: Worker | None = None,
 ) -> Cycle:
     """Begin the cycle that is due at `due`, or go on with one that broke off, unless it is to be `fresh`.
 
@@ -32,6 +34,7 @@ def begin(
         dry_run=dry_run,
         fresh=fresh,
         analysis_id=analysis_id,
+        worker=worker,
         policy=loop.settings.messages,
     )
 

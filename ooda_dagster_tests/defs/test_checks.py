@@ -214,7 +214,7 @@ def test_a_loop_that_stands_still_is_a_warning_with_its_evidence(ooda: Ooda) -> 
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "Remedy: is the Dagster daemon running" in (check.description or "")
     (line,) = [r for r in rows(check, "evidence") if not r["ok"]]
-    assert (line["target"], line["what"]) == (NAME, "next cycle due")
+    assert line["what"] == "next cycle due"
     ooda.ledger.cycles.request(NAME, utc_now(), "verification open")
     assert _result(loop_is_alive, ooda).passed
 

@@ -58,7 +58,14 @@ class Days:
 
     def metadata(self, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
         (event,) = result.asset_materializations_for_node("ooda__workload_days")
-        return {name: value.value for name, value in event.metadata.items()}
+        return {name: plain(value) for name, value in event.metadata.items()}
+
+
+def plain(value: dg.MetadataValue[Any]) -> Any:
+    """A table as rows, anything else as it is."""
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records]
+    return value.value
 
 
 @pytest.fixture
@@ -97,12 +104,14 @@ def test_a_day_is_told_from_the_ledger_with_every_target_out_of_reach(days: Days
     assert (seen["targets_with_data"], seen["proposals"], seen["calls"]) == (2, 1, 9600 + 9600 + 960)
     assert seen["statement_time_s"] == pytest.approx((HOUR_MS + 96_000 + 9600) / 1000, abs=0.1)
     assert seen["saves_s_per_hour"] == pytest.approx(0.9 * 3600 / 24, abs=0.01)
-    proposal = seen["would_have_proposed"].splitlines()[2]
-    assert proposal.startswith("| shop | Build an index on public.orders (customer) | 135.0 | proposed | mode propose")
-    rows = {line.split(" | ")[0].strip("| "): line for line in seen["days"].splitlines()[2:]}
-    assert "ledger rollups (block 24.0 h)" in rows["shop"]
-    assert "no candidate is known" in rows["crm"]
-    assert "no data" in rows["new"]
+    (proposal,) = seen["would_have_proposed"]
+    assert proposal["would have proposed"] == "Build an index on public.orders (customer)"
+    assert (proposal["target"], proposal["saves s/h"], proposal["state"]) == ("shop", 135.0, "proposed")
+    assert proposal["rule"].startswith("mode propose")
+    rows = {row["target"]: row for row in seen["days"]}
+    assert rows["shop"]["source"] == "ledger rollups (block 24.0 h)"
+    assert "no candidate is known" in rows["crm"]["notes"]
+    assert rows["new"]["source"] == "no data"
     assert "today's" in seen["reconstructed"]
     assert {d.target for d in month.workload_days.list(ago(3), ago(3))} == {"shop", "crm", "new"}
 
@@ -189,7 +198,7 @@ def test_requests_in_parquet_files_tell_of_a_day_that_the_ledger_does_not(
     days = Days(one_target(month, parquet=f"{tmp_path}/*.parquet"), instance)
     seen = days.metadata(days.run(ago(3)))
     assert seen["requests"] == 100
-    assert f"Parquet files {tmp_path}/*.parquet" in seen["days"]
+    assert f"Parquet files {tmp_path}/*.parquet" in {row["target"]: row["source"] for row in seen["days"]}["lake"]
     (day,) = month.workload_days.list(ago(3), ago(3), ["lake"])
     assert (day.requests, day.failed, day.p50_ms, day.calls) == (100, 0, 59.5, None)
     assert "no candidate can be valued" in day.decided["reason"]
@@ -202,8 +211,9 @@ def test_a_source_that_is_configured_wrongly_fails_the_run_after_the_others_are_
     days = Days(one_target(month, parquet=f"{tmp_path}/a.parquet"), instance)
     result = days.run(ago(5))
     assert not result.success
-    assert "lake" in days.metadata(result)["to_mend"]
-    assert "a.parquet cannot be read" in days.metadata(result)["to_mend"]
+    (mistake,) = days.metadata(result)["to_mend"]
+    assert mistake["target"] == "lake"
+    assert "a.parquet cannot be read" in mistake["what"]
     found_days = {d.target: d for d in month.workload_days.list(ago(5), ago(5))}
     assert found_days["crm"].calls == 960
     assert found_days["lake"].decided == {"unread": True}

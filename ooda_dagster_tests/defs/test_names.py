@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 import ooda_dagster.defs
-from ooda_dagster.config import Config, Reference, TargetConfig
+from ooda_dagster.config import Config, Deployment, Reference, TargetConfig
 from ooda_dagster.definitions import defs
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.checks import make_checks
@@ -148,7 +148,7 @@ def test_every_asset_has_its_kind_and_nobody_owns_it_by_default() -> None:
 
 def test_owners_are_those_of_the_configuration_or_of_the_call() -> None:
     nowhere = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
-    config = Config(nowhere, {"gone": TargetConfig("gone", nowhere)}, owners=("team:data",))
+    config = Config(nowhere, {"gone": TargetConfig("gone", nowhere)}, deployment=Deployment(owners=("team:data",)))
     for made, owners in (
         (build_definitions(config), ["team:data"]),
         (build_definitions(config, owners=["ann@example.org"]), ["ann@example.org"]),

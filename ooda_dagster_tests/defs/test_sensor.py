@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from ooda_dagster.config import Config, Reference, TargetConfig
-from ooda_dagster.core.settings import Settings
-from ooda_dagster.defs.sensors.sample_statements import ooda_sample_statements
+from ooda_dagster.defs.sensors.sample_statements import make_sample_statements
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda
@@ -26,23 +24,17 @@ class Sampling:
 
     def __init__(self, ooda: Ooda, instance: dg.DagsterInstance) -> None:
         self.ooda, self.instance = ooda, instance
+        self.sensor = make_sample_statements()
 
     def add(self, name: str, observe: Reference) -> None:
         base = self.ooda.config.targets[NAME]
         added = TargetConfig(name, observe, settings=base.settings)
         self.ooda.config = Config(self.ooda.config.ledger, {**self.ooda.config.targets, name: added})
 
-    def without_time(self) -> None:
-        """Give a tick no time at all for a second target."""
-        values = {**self.ooda.config.targets[NAME].settings.model_dump(), "sampling": {"tick_budget_s": 1e-9}}
-        settings = Settings.model_validate(values)
-        targets = {name: replace(t, settings=settings) for name, t in self.ooda.config.targets.items()}
-        self.ooda.config = Config(self.ooda.config.ledger, targets)
-
-    def tick(self, cursor: str | None = None) -> dg.SensorExecutionData:
-        context = dg.build_sensor_context(instance=self.instance, cursor=cursor, resources={"ooda": self.ooda})
+    def tick(self) -> dg.SensorExecutionData:
+        context = dg.build_sensor_context(instance=self.instance, resources={"ooda": self.ooda})
         with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            return ooda_sample_statements.evaluate_tick(context)
+            return self.sensor.evaluate_tick(context)
 
 
 @pytest.fixture
@@ -78,17 +70,9 @@ def test_a_dead_target_is_named_and_the_others_are_sampled(sampling: Sampling) -
     assert any(w.startswith("unset: the environment variable OODA_TEST_NOT_SET is not set") for w in words)
 
 
-def test_a_tick_without_time_goes_on_where_the_last_one_stopped(sampling: Sampling) -> None:
+def test_a_dead_target_is_asked_more_rarely_than_the_others(sampling: Sampling) -> None:
     sampling.add("dead", NOWHERE)
-    sampling.without_time()
-    first = sampling.tick()
-    assert f"are used up; {NAME} is next" in (first.skip_message or "")
-    assert first.cursor == "dead"
-    second = sampling.tick(first.cursor)
-    assert (second.skip_message or "").startswith(f"{NAME}: first sample")
-    assert second.cursor == NAME
-    assert sampling.tick(second.cursor).cursor == "dead"
-
-
-def test_a_cursor_of_a_target_that_is_gone_does_no_harm(sampling: Sampling) -> None:
-    assert sampling.tick("former").cursor == NAME
+    sampling.tick()
+    second = (sampling.tick().skip_message or "").split("; ")
+    assert any("asked again in" in words for words in second)
+    assert any(words.startswith(f"{NAME}: 0 calls of 0 statements") for words in second)

@@ -11,13 +11,13 @@ from ooda_dagster.defs.sensors.approvals import ooda_approvals
 from ooda_dagster.defs.sensors.failures import make_failures
 from ooda_dagster.defs.sensors.new_inferences import make_new_inferences
 from ooda_dagster.defs.sensors.requests import make_requests
-from ooda_dagster.defs.sensors.sample_statements import ooda_sample_statements
+from ooda_dagster.defs.sensors.sample_statements import make_sample_statements
 
 
 def make_sensors(names: Names, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
     """All of them, for assets of these names; failures of these jobs are told."""
     return [
-        ooda_sample_statements,
+        make_sample_statements(),
         make_new_inferences(names),
         make_requests(),
         ooda_approvals,

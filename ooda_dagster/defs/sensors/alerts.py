@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ooda_dagster.defs.checks import PARTITIONED, alive_evaluations, report
+from ooda_dagster.defs.checks import alive_evaluations, report
 from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
@@ -55,6 +55,6 @@ def _report(context: dg.SensorEvaluationContext, names: Names, lives: Sequence[L
     after = {life.target: f"{'alive' if life.alive else 'dead'} {now:%Y-%m-%d}" for life in lives}
     changed = [life for life in lives if after[life.target] != before.get(life.target)]
     if changed:
-        report(context.instance, alive_evaluations(names, changed if PARTITIONED else lives))
+        report(context.instance, alive_evaluations(names, changed))
     context.update_cursor(json.dumps(after))
     return len(changed)

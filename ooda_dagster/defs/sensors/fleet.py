@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ CONNECT_TIMEOUT_S = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 
 T = TypeVar("T")
+
+#: Sensors of one process take turns at a target: each may be seen there once, beside a cycle.
+_TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 @dataclass
@@ -74,7 +78,8 @@ class Fleet(Generic[T]):
         with self._lock:
             self._busy.add(name)
         try:
-            answer = work(name)
+            with _TURNS[name]:
+                answer = work(name)
         except Exception as error:
             state.failures += 1
             pause_s = min(_FIRST_PAUSE_S * 2 ** (state.failures - 1), _LONGEST_PAUSE_S)

@@ -2,49 +2,43 @@
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
-import time
-
 import dagster as dg
 
 from ooda_dagster.collect import sample
-from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
+from ooda_dagster.defs.sensors.fleet import CONNECT_TIMEOUT_S, Fleet
 from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster.targets.base import TargetError
 
 _EVERY_S = 60
 
 
-@dg.sensor(
-    name="ooda_sample_statements",
-    minimum_interval_seconds=_EVERY_S,
-    default_status=sensor_status(),
-    description="Writes the differences of every target's statement counters into the ledger's rollups.",
-)
-def ooda_sample_statements(context: dg.SensorEvaluationContext, ooda: dg.ResourceParam[Ooda]) -> dg.SkipReason:
-    ensure(context.instance, ooda.config.targets)
-    words = []
-    # Each tick begins with the target after the last one that it had time for.
-    names = sorted(ooda.config.targets)
-    start = names.index(context.cursor) + 1 if context.cursor in names else 0
-    budget_s = max((t.settings.sampling.tick_budget_s for t in ooda.config.targets.values()), default=20.0)
-    deadline = time.monotonic() + budget_s
-    for name in names[start:] + names[:start]:
-        if words and time.monotonic() > deadline:
-            words.append(f"the tick's {budget_s:g} s are used up; {name} is next")
-            break
-        words.append(_sample(ooda, name))
-        context.update_cursor(name)
-    return dg.SkipReason("; ".join(words) or "no target is configured")
+def make_sample_statements() -> dg.SensorDefinition:
+    """The sensor; it remembers who did not answer."""
+    fleet: Fleet[str] = Fleet()
+
+    @dg.sensor(
+        name="ooda_sample_statements",
+        minimum_interval_seconds=_EVERY_S,
+        default_status=sensor_status(),
+        description="Writes the differences of every target's statement counters into the ledger's rollups.",
+    )
+    def ooda_sample_statements(context: dg.SensorEvaluationContext, ooda: dg.ResourceParam[Ooda]) -> dg.SkipReason:
+        ensure(context.instance, ooda.config.targets)
+        assert ooda.ledger  # opened once, before threads ask for it
+        budget_s = max((t.settings.sampling.tick_budget_s for t in ooda.config.targets.values()), default=20.0)
+        answers, silent = fleet.ask(sorted(ooda.config.targets), lambda name: _sample(ooda, name), budget_s)
+        words = [*silent.items(), *answers.items()]
+        return dg.SkipReason("; ".join(f"{name}: {word}" for name, word in words) or "no target is configured")
+
+    return ooda_sample_statements
 
 
 def _sample(ooda: Ooda, name: str) -> str:
-    try:
-        loop = ooda.loop(name)
-    except ConnectionReferenceError as error:
-        return f"{name}: {error}"
-    taken = sample(loop.target, loop.ledger, loop.settings.sampling)
+    loop = ooda.loop(name)
+    taken = sample(loop.target, loop.ledger, loop.settings.sampling, connect_timeout_s=CONNECT_TIMEOUT_S)
     if taken.error:
-        return f"{name}: {taken.error}"
+        raise TargetError(taken.error)
     gaps = f", gaps: {'; '.join(taken.gaps)}" if taken.gaps else ""
-    return f"{name}: {'first sample' if taken.first else f'{taken.calls} calls of {taken.statements} statements'}{gaps}"
+    return f"{'first sample' if taken.first else f'{taken.calls} calls of {taken.statements} statements'}{gaps}"

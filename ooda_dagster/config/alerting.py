@@ -1,16 +1,13 @@
-"""What `ooda.toml` says beside targets: who hears of what goes wrong, and whose the assets are in Dagster."""
+"""Who hears of what goes wrong? The table [alerts] of `ooda.toml`."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from ooda_dagster.config.references import Reference
 
-#: What Dagster takes as an owner.
-OWNER = re.compile(r"team:\S+\Z|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\Z")
 #: How the URL of a webhook may be given: a secret, like a connection's.
 WEBHOOK_KINDS = ("env", "file", "command")
 

@@ -13,7 +13,7 @@ TARGET = '[target.shop]\nobserve = "env:SHOP_URL"\n'
 
 def test_without_them_nobody_is_told_and_nobody_owns(load: Callable[[str], Config]) -> None:
     config = load(TARGET)
-    assert (config.alerts, config.owners) == (Alerts(), ())
+    assert (config.alerts, config.deployment.owners) == (Alerts(), ())
 
 
 def test_channels_and_owners_are_read(load: Callable[[str], Config]) -> None:
@@ -22,7 +22,7 @@ def test_channels_and_owners_are_read(load: Callable[[str], Config]) -> None:
         '[dagster]\nowners = ["team:data", "ann@example.org"]\n'
     )
     assert config.alerts == Alerts(Reference("env", "OODA_ALERT_WEBHOOK"), "notify --team 'data base'")
-    assert config.owners == ("team:data", "ann@example.org")
+    assert config.deployment.owners == ("team:data", "ann@example.org")
 
 
 @pytest.mark.parametrize(
