@@ -11,15 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
-from ooda_dagster.core.cadence import full_minute
 from ooda_dagster.core.messages import Analyze
 from ooda_dagster.ledger import Cycle, Ledger
+from ooda_dagster_tests.e2e.cycles import NAME, ask, cycles, ended, families, make_due, next_cycle
 from ooda_dagster_tests.e2e.dev import Dev, dev_home, ledger_of, start
 from ooda_dagster_tests.support import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NAME = "shop"
 #: Two tries of a run, and the next run in the next minute: five attempts in minutes instead of an hour.
 CONFIG = f"""
 [target.{NAME}]
@@ -45,45 +44,6 @@ def ledger(dev: Dev) -> Iterator[Ledger]:
     ended(opened, cycles(opened)[-1])
     yield opened
     opened.close()
-
-
-def cycles(ledger: Ledger) -> list[Cycle]:
-    """Newest first."""
-    return list(ledger.cycles.latest(NAME))
-
-
-def ended(ledger: Ledger, cycle: Cycle, timeout_s: float = 240) -> Cycle:
-    def over() -> Cycle | None:
-        now = ledger.cycles.get(cycle.analysis_id)
-        return now if now and now.state in ("finished", "failed") else None
-
-    return wait_until(over, timeout_s=timeout_s, what=f"the end of {cycle.analysis_id}")
-
-
-def ask(ledger: Ledger, *statements: str) -> None:
-    with ledger.engine.begin() as conn:
-        for text in statements:
-            conn.exec_driver_sql(text)
-
-
-def make_due(ledger: Ledger) -> datetime:
-    """A cycle is due in the next minute: this one may have had its run."""
-    due = full_minute(datetime.now(UTC))
-    ledger.cycles.request(NAME, due, "a test wants it")
-    return due
-
-
-def next_cycle(ledger: Ledger, before: list[Cycle]) -> Cycle:
-    known = {c.analysis_id for c in before}
-    return wait_until(
-        lambda: next((c for c in cycles(ledger) if c.analysis_id not in known), None), timeout_s=150, what="the cycle"
-    )
-
-
-def families(dev: Dev, due: datetime) -> set[str]:
-    """Runs of a due time; retries of a run count as one."""
-    runs = dev.runs(ooda__due_key=f"{NAME}@{due.isoformat()}")
-    return {run["tags"].get("dagster/root_run_id", run["id"]) for run in runs}
 
 
 @contextmanager
