@@ -202,6 +202,7 @@ class ActionResults(Message):
     phase: ClassVar[str] = "act"
 
     mode: Mode
+    original_hypothesis_payload: dict[str, Any] = Field(default_factory=dict)  # what was decided on, in short
     executed_actions: int = 0
     queued_actions: int = 0
     failed_actions: int = 0

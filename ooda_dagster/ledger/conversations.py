@@ -266,13 +266,23 @@ def end(conn: sa.Connection, analysis_id: str, error: str, now: datetime, *, tim
         move_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
 
 
-def finish(conn: sa.Connection, analysis_id: str, now: datetime, next_due_at: datetime | None, reason: str) -> None:
-    """End a running cycle well, and set the timer; without a due time the timer stays as it is."""
+def finish(
+    conn: sa.Connection,
+    analysis_id: str,
+    now: datetime,
+    next_due_at: datetime | None,
+    reason: str,
+    body: dict[str, Any] | None = None,
+) -> None:
+    """End a running cycle well, and set the timer; without a due time the timer stays as it is.
+
+    body: fields of the Analyze message that the next cycle will receive.
+    """
     ended = sa.update(cycle).where(cycle.c.analysis_id == analysis_id, cycle.c.state == "running")
     values = {"state": "finished", "finished_at": now, "next_due_at": next_due_at, "next_due_reason": reason}
     row = conn.execute(ended.values(**values).returning(cycle.c.target)).one_or_none()
     if row and next_due_at is not None:
-        move_timer(conn, row.target, next_due_at, reason, analysis_id)
+        move_timer(conn, row.target, next_due_at, reason, analysis_id, body)
 
 
 def move_timer(

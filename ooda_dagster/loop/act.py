@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ooda_dagster.actions.executor import Outcome
 from ooda_dagster.actions.looks import start_looks
@@ -10,7 +11,7 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
 from ooda_dagster.core.journal import IN_FLIGHT, LIVE, State
-from ooda_dagster.core.messages import ActionResults, Decisions, Executed
+from ooda_dagster.core.messages import ActionResults, Decisions, Executed, Hypotheses
 from ooda_dagster.core.policy import change_sets, waits_for
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.ledger import Action
@@ -45,11 +46,25 @@ def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionRes
         timestamp=loop.clock(),
         replayed=decisions.replayed,
         mode=loop.settings.mode,
+        original_hypothesis_payload=_payload(loop, decisions.analysis_id),
         executed_actions=sum(r.action_status == "Executed" for r in results),
         queued_actions=sum(r.action_status == "QueuedForApproval" for r in results),
         failed_actions=sum(r.action_status == "Failed" for r in results),
         results=results,
     )
+
+
+def _payload(loop: Loop, analysis_id: str) -> dict[str, Any]:
+    """The hypotheses that were decided on, in short: the whole is their own message, of the same analysis."""
+    thought = loop.ledger.messages.load(Hypotheses, analysis_id)
+    if thought is None:
+        return {}
+    body, names = thought.body(), ("HypothesisId", "HypothesisType", "Priority", "Description")
+    hypotheses = [{name: h[name] for name in names} for h in body["hypotheses"]]
+    return {
+        **{name: body[name] for name in ("analysisId", "hypothesesGenerated", "timestamp")},
+        "hypotheses": hypotheses,
+    }
 
 
 def expire(loop: Loop) -> None:

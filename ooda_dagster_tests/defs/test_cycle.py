@@ -168,3 +168,12 @@ def test_a_look_and_a_replay_are_found_by_their_tags_too(shop: Callable[[Mode], 
     assert (look.job_name, look.tags["ooda/kind"], look.tags["ooda/mode"]) == ("ooda_verify", "verify", "propose")
     assert look.tags["ooda/analysis_id"] == f"verify-{look.run_id}"
     assert look.tags.keys() >= TAGS
+
+
+def test_what_learning_receives_names_what_was_decided_on(acted: Acted) -> None:
+    ran = acted.ran
+    assert ran.results is not None
+    assert ran.hypotheses is not None
+    payload = ran.results.original_hypothesis_payload
+    assert (payload["analysisId"], payload["hypothesesGenerated"]) == (ran.cycle.analysis_id, 1)
+    assert [h["HypothesisId"] for h in payload["hypotheses"]] == [ran.hypotheses.hypotheses[0].hypothesis_id]

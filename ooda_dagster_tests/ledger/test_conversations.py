@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ooda_dagster.core.messages import Analyze, Hypotheses, Observation
+from ooda_dagster.core.messages import Analyze, Hypotheses, LearningDelta, Observation
 from ooda_dagster.core.settings import Messaging, Mode
 from ooda_dagster.ledger import Cycle, CycleRefusedError, Ledger
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask
@@ -163,6 +163,34 @@ def test_a_cycle_hands_its_request_on(known: Ledger) -> None:
     analyze = known.messages.load(Analyze, begin(known).analysis_id)
     assert analyze is not None
     assert (analyze.trigger_reason, analyze.lookback_hours, analyze.requested_by) == ("somebody asks", 48, "app")
+
+
+def test_learning_hands_on_what_the_next_cycle_is_told(known: Ledger) -> None:
+    first = begin(known)
+    learned = LearningDelta(
+        analysis_id=first.analysis_id,
+        target="t",
+        timestamp=NOW + MINUTE,
+        performance_metrics={"latencyImprovement": 12.5},
+        next_due_at=NOW + 16 * MINUTE,
+        next_due_reason="an action made its statements 13% faster",
+        delay_minutes=15,
+    )
+    known.messages.store(learned, "r1")
+    analyze = known.messages.load(Analyze, begin(known, 16).analysis_id)
+    assert analyze is not None
+    assert analyze.body() | {"timestamp": ""} == {
+        "analysisId": analyze.analysis_id,
+        "target": "t",
+        "timestamp": "",
+        "replayed": False,
+        "triggerReason": "an action made its statements 13% faster",
+        "previousAnalysisId": first.analysis_id,
+        "latencyImprovement": 12.5,
+        "delayMinutes": 15,
+        "lookbackHours": None,
+        "requestedBy": None,
+    }
 
 
 def test_a_request_that_is_not_due_yet_is_not_taken_by_a_run_of_hand(known: Ledger) -> None:
