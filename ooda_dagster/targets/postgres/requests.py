@@ -67,7 +67,8 @@ class PostgresRequestTable:
         listed = ", ".join(f"{{{name}}} as {name}" for name in _MAPPED)
         text = self._compose(f"select {listed} from {{table}} limit 0 /* ooda */")  # noqa: S608
         try:
-            described = self._connection.execute(text).description or ()
+            # With parameters, though there are none: without, %% would be sent as it is.
+            described = self._connection.execute(text, ()).description or ()
         except psycopg.Error as error:
             remedy = (
                 f"map its columns in [target.NAME.requests] of ooda.toml, or set enabled = false there ({self.label})"
