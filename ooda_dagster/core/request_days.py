@@ -1,34 +1,16 @@
-"""What did a day's requests come to, and by which columns are they read?"""
+"""What did a day's requests come to?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ooda_dagster.core.settings import History
-
-
-@dataclass(frozen=True)
-class RequestColumns:
-    """Names of columns; no status column means that nothing is known to have failed."""
-
-    requested_at: str
-    duration_ms: str
-    status: str
-    failed_statuses: tuple[str, ...]
-
-    @classmethod
-    def of(cls, settings: History) -> RequestColumns:
-        return cls(
-            settings.requested_at_column,
-            settings.duration_ms_column,
-            settings.status_column,
-            settings.failed_statuses,
-        )
+#: The expressions of `requests.*` that a day needs.
+DAY_EXPRESSIONS = ("requested_at", "duration_ms", "status")
 
 
 @dataclass(frozen=True)
 class RequestDay:
-    """Requests of one day. `where` names the table or the files."""
+    """Requests of one day. `where` names the table or the files. No status in any of them: `failed` is not known."""
 
     where: str
     requests: int

@@ -12,12 +12,13 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 #: Bounded, so that no time is later than a datetime can tell.
 Positive = Annotated[float, Field(gt=0, le=1_000_000)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Mode(StrEnum):
@@ -119,36 +120,35 @@ class Messaging(_Group):
 
 
 class History(_Group):
-    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of."""
+    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of.
+
+    `requests.*` maps what is read.
+    """
 
     start_day: date | None = None  # of the asset's partitions, the earliest of all targets; none: 400 days back
-    requests: bool = False  # read the target's table of requests, one query a day
-    table: str = ""  # schema.table; empty: the document's inference_requests, where it is found
+    requests: bool = False  # read `requests.table`, one query a day
     reads_per_minute: PositiveInt = 10  # over all days and processes
     timeout_s: Positive = 30
     parquet: str = ""  # files of requests: a path with * and **; needs ooda-dagster[lake]
-    requested_at_column: str = "request_timestamp"
-    duration_ms_column: str = "total_duration_ms"
-    status_column: str = "status"  # empty: there is none
-    failed_statuses: tuple[str, ...] = ("Failed", "failed")
 
 
 class Requests(_Group):
     """The target's table of inference requests, and what in it is worth an early cycle.
 
-    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session.
+    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session. Those that
+    history needs run in DuckDB over the columns of Parquet files, too.
     """
 
     enabled: bool = True
     table: str = "inference_requests"  # or schema.table; without a schema, the first that we may read
-    id: str = "inference_id"
-    requested_at: str = "request_timestamp"
-    duration_ms: str = "total_duration_ms"
-    status: str = "status"
-    model: str = "model_id"
-    operation: str = "task_type"
-    tokens_in: str = "input_tokens"
-    tokens_out: str = "output_tokens"
+    id: Expression = "inference_id"
+    requested_at: Expression = "request_timestamp"
+    duration_ms: Expression = "total_duration_ms"
+    status: Expression = "status"
+    model: Expression = "model_id"
+    operation: Expression = "task_type"
+    tokens_in: Expression = "input_tokens"
+    tokens_out: Expression = "output_tokens"
     ok: tuple[str, ...] = ("completed", "succeeded", "success", "ok")
     failed: tuple[str, ...] = ("failed", "error", "timeout", "canceled", "cancelled")
     late_s: Positive = 3600  # so long after a row was first in reach it may be committed or completed
@@ -173,6 +173,10 @@ class Requests(_Group):
     @classmethod
     def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(word.lower() for word in value)
+
+    def expression(self, name: str) -> str:
+        """The SQL of `id` to `tokens_out` in brackets; on a line of its own, as it may end with a comment."""
+        return f"({getattr(self, name)}\n)"
 
 
 class Settings(_Group):

@@ -15,7 +15,7 @@ from functools import lru_cache
 from ooda_dagster.collect.parquet import LakeError, read_parquet_day
 from ooda_dagster.config import ConnectionReferenceError, TargetConfig
 from ooda_dagster.core.hindsight import Candidate, hindsight
-from ooda_dagster.core.request_days import RequestColumns, RequestDay
+from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.core.workload_day import Work, WorkloadDay, bounds, slower
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import utc_now
@@ -105,8 +105,7 @@ class History:
                 notes.append(f"the target's requests could not be read: {error}")
                 decided = _UNREAD
         if path := target.settings.history.parquet:
-            columns = RequestColumns.of(target.settings.history)
-            files = read_parquet_day(path, since, until, columns=columns)
+            files = read_parquet_day(path, since, until, mapped=target.settings.requests)
             if files and files.requests:
                 return self._from_requests(target, day, files)
             notes.append(f"no request of that day in {path}" if files else f"no file matches {path}")
@@ -199,14 +198,8 @@ class History:
         slot = self._ledger.workload_days.read_slot(target.name, now=now, per_minute=settings.reads_per_minute)
         self._wait(max(0.0, (slot - now).total_seconds()))
         with PostgresTarget(target.name, target.observe.resolve()).observing("history") as session:
-            return read_request_day(
-                session,
-                since,
-                until,
-                columns=RequestColumns.of(settings),
-                table=settings.table,
-                timeout_s=settings.timeout_s,
-            )
+            mapped = target.settings.requests
+            return read_request_day(session, since, until, mapped=mapped, timeout_s=settings.timeout_s)
 
     def _read_work(self, name: str, day: date) -> dict[str, Work]:
         return self._ledger.workload_days.work(name, *bounds(day))

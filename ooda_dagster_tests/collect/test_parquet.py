@@ -13,11 +13,10 @@ import pytest
 
 from ooda_dagster.collect import parquet
 from ooda_dagster.collect.parquet import LakeError, read_parquet_day
-from ooda_dagster.core.request_days import RequestColumns, RequestDay
-from ooda_dagster.core.settings import History
+from ooda_dagster.core.request_days import RequestDay
+from ooda_dagster.core.settings import Requests
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
-COLUMNS = RequestColumns.of(History())
 #: 23:58 of the day before and ten minutes on: eight of ten requests are of the day, each third of all failed.
 REQUESTS = (
     "select {at} as request_timestamp, i::int as total_duration_ms, "
@@ -34,8 +33,8 @@ def write(path: Path, select: str) -> Path:
     return path
 
 
-def read(path: object, since: datetime = DAY, columns: RequestColumns = COLUMNS) -> RequestDay | None:
-    return read_parquet_day(str(path), since, since + timedelta(days=1), columns=columns)
+def read(path: object, since: datetime = DAY, **mapped: Any) -> RequestDay | None:
+    return read_parquet_day(str(path), since, since + timedelta(days=1), mapped=Requests(**mapped))
 
 
 @pytest.mark.parametrize("at", [NAIVE, f"({NAIVE}) at time zone 'UTC'"], ids=["naive", "with zone"])
@@ -55,13 +54,14 @@ def test_many_files_are_one_table(tmp_path: Path) -> None:
     assert (found.requests, found.failed) == (24, 9)
 
 
-def test_columns_go_by_the_names_of_the_settings(tmp_path: Path) -> None:
-    select = f'select {NAIVE} as "at""x", i * 1.5 as ms, i % 2 as ok from range(10) t(i)'
+def test_files_are_read_by_the_expressions_of_the_settings(tmp_path: Path) -> None:
+    select = f'select {NAIVE} as "at""x", i * 1.5 as s, i % 2 as ok from range(10) t(i)'
     path = write(tmp_path / "a.parquet", select)
-    found = read(path, columns=RequestColumns('at"x', "ms", "ok", ("0",)))
+    how: dict[str, Any] = {"requested_at": '"at""x" -- a comment', "duration_ms": "s * 1000"}
+    found = read(path, **how, status="case when ok % 2 = 0 then 'BROKEN' else 'ok' end", failed=("Broken",))
     assert found is not None
-    assert (found.requests, found.failed, found.avg_ms) == (8, 4, pytest.approx(8.25))
-    without = read(path, columns=RequestColumns('at"x', "ms", "", ()))
+    assert (found.requests, found.failed, found.avg_ms) == (8, 4, pytest.approx(8250))
+    without = read(path, **how, status="null")
     assert without is not None
     assert without.failed is None
 
@@ -74,10 +74,45 @@ def test_a_day_without_a_request_is_empty_and_no_file_is_none(tmp_path: Path) ->
     assert read(tmp_path / "none" / "*.parquet") is None
 
 
-def test_a_missing_column_is_named_with_its_setting_and_what_is_there(tmp_path: Path) -> None:
+def test_missing_columns_are_named_with_their_settings_and_what_is_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", "select 1 as id, 'x' as status")
-    with pytest.raises(LakeError, match=r"total_duration_ms \(history\.duration_ms_column\); it has id, status"):
+    with pytest.raises(LakeError) as caught:
         read(path)
+    words = str(caught.value)
+    assert 'requests.requested_at: Binder Error: Referenced column "request_timestamp" not found' in words
+    assert 'requests.duration_ms: Binder Error: Referenced column "total_duration_ms" not found' in words
+    assert "requests.status" not in words
+    assert words.endswith("it has id, status")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"requested_at": "total_duration_ms"}, "requests.requested_at: Binder Error: Cannot compare"),
+        ({"duration_ms": "no_such_function(1)"}, "requests.duration_ms: Catalog Error"),
+        ({"status": "1 +"}, "requests.status: Parser Error: syntax error"),
+    ],
+)
+def test_a_wrong_expression_is_named(tmp_path: Path, setting: dict[str, Any], words: str) -> None:
+    path = write(tmp_path / "a.parquet", REQUESTS.format(at=NAIVE))
+    with pytest.raises(LakeError) as caught:
+        read(path, **setting)
+    assert words in str(caught.value)
+
+
+def test_an_expression_is_one_and_writes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", REQUESTS.format(at=NAIVE))
+    with pytest.raises(LakeError, match=r"requests\.status: more than an expression"):
+        read(path, status=f"1); copy (select 1) to '{tmp_path}/b.csv'; select ('x'")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
+
+
+@pytest.mark.parametrize("duration_ms", ["status::int", "epoch_ms(strptime(status, '%Y'))"])
+def test_an_expression_that_fails_on_a_row_is_told_without_the_value(tmp_path: Path, duration_ms: str) -> None:
+    path = write(tmp_path / "a.parquet", REQUESTS.format(at=NAIVE))
+    with pytest.raises(LakeError, match="fails on a row") as caught:
+        read(path, duration_ms=duration_ms)
+    assert "Completed" not in str(caught.value)
 
 
 def test_a_file_that_is_no_parquet_says_so(tmp_path: Path) -> None:

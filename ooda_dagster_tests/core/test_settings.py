@@ -159,3 +159,9 @@ def test_every_number_has_its_unit_in_its_name() -> None:
     )
     unnamed = [name for name, field in fields if isinstance(field.default, float) and not name.endswith(units)]
     assert not unnamed
+
+
+@pytest.mark.parametrize("name", ["id", "status", "tokens_out"])
+def test_an_expression_is_not_empty(name: str) -> None:
+    with pytest.raises(ValidationError, match=rf"requests\.{name}\n.*at least 1 character"):
+        with_profile("production", {"requests": {name: "  "}})

@@ -11,9 +11,15 @@ import dagster as dg
 import pytest
 
 from ooda_dagster.core.settings import Mode
+from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.runner import CycleRun
 from ooda_dagster.embedded import Cluster
-from ooda_dagster_tests.defs.ground import Ground, busy_shop
+from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.defs.ground import Ground, busy_shop, config_of
+from ooda_dagster_tests.defs.ticks import MakeTicks, Ticks
+from ooda_dagster_tests.loop.requests import DDL
+from ooda_dagster_tests.support import Database
 
 
 @dataclass
@@ -50,3 +56,31 @@ def shop(target_server: Cluster, ledger_server: Cluster, tmp_path: Path) -> Iter
     """Makes a busy shop that no cycle ran for: `shop(Mode.AUTO)`."""
     with ExitStack() as stack:
         yield lambda mode: stack.enter_context(busy_shop(target_server, ledger_server, tmp_path, mode))
+
+
+@pytest.fixture(scope="module")
+def sensor_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    home = str(tmp_path_factory.mktemp("new_inferences"))
+    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as made:
+        yield made
+
+
+@pytest.fixture
+def make_ticks(database: Database, ledger: Ledger, sensor_instance: dg.DagsterInstance) -> Iterator[MakeTicks]:
+    """On an instance that is shared, and emptied for each."""
+    sensor_instance.wipe()
+    database.execute(DDL.format(id="bigint"), dsn=database.app)
+    opened: list[Ooda] = []
+
+    def ticks(names: Names | None = None) -> Ticks:
+        opened.append(Ooda(config_of(database, ledger)))
+        return Ticks(database, opened[-1], sensor_instance, names or Names())
+
+    yield ticks
+    for ooda in opened:
+        ooda.ledger.close()
+
+
+@pytest.fixture
+def ticks(make_ticks: MakeTicks) -> Ticks:
+    return make_ticks()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 import psycopg
-from psycopg import sql
 
-from ooda_dagster.core.identifiers import parts
-from ooda_dagster.core.request_days import RequestColumns, RequestDay
+from ooda_dagster.core.request_days import DAY_EXPRESSIONS, RequestDay
+from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import marked, query
+from ooda_dagster.targets.postgres.request_mapping import find_mapped_table, told
 
-#: A column without a time zone is taken as UTC.
+#: An expression that needs a time zone is computed in UTC.
 _LIMITS = marked(
     "select pg_catalog.set_config('statement_timeout', %s, false) as timeout, "
     "pg_catalog.set_config('timezone', 'UTC', false) as zone"
@@ -22,48 +22,32 @@ _LIMITS = marked(
 
 
 def read_request_day(
-    session: PostgresObserving,
-    since: datetime,
-    until: datetime,
-    *,
-    columns: RequestColumns,
-    table: str = "",
-    timeout_s: float,
+    session: PostgresObserving, since: datetime, until: datetime, *, mapped: Requests, timeout_s: float
 ) -> RequestDay:
-    """The requests in [since, until). table: schema.table; empty: the document's, where it is found.
+    """The requests in [since, until), complete or not. Raises TargetError, which names the setting that mends it.
 
-    Raises TargetError, which names the setting that mends it.
+    `mapped.enabled` does not matter: it is of the intake.
     """
     connection = session.connection
     try:
         connection.execute(_LIMITS, (f"{timeout_s * 1000:.0f}",))
-        if table:
-            names = tuple(parts(table))
-        else:
-            found = connection.execute(query("find_requests")).fetchone()
-            if found is None:
-                raise TargetError("there is no table inference_requests that we may read; name yours in history.table")
-            names = (found.schema, found.name)
-        failed = sql.SQL("{status}::text = any(%(failed)s)").format(status=sql.Identifier(columns.status or "status"))
-        text = query("read_requests_day").format(
-            table=sql.Identifier(*names),
-            requested_at=sql.Identifier(columns.requested_at),
-            duration=sql.Identifier(columns.duration_ms),
-            failed=failed if columns.status else sql.SQL("false"),
+    except psycopg.Error as error:
+        raise translate(error, "reading a day of requests") from error
+    table = find_mapped_table(connection, mapped, DAY_EXPRESSIONS, switch="history.requests")
+    if table is None:
+        raise TargetError(
+            f"there is no table {mapped.table} that we may read; name yours in requests.table, or GRANT SELECT on it"
         )
-        parameters = {"since": since, "until": until, "failed": list(columns.failed_statuses)}
-        row = connection.execute(text, parameters).fetchone()
+    values = {"since": since, "until": until, "failed": list(mapped.failed)}
+    try:
+        row = connection.execute(query("read_requests_day").format(**table.parts), values).fetchone()
     except psycopg.errors.QueryCanceled:
         raise TargetError(
             f"reading a day of requests took longer than {timeout_s:g} s (history.timeout_s); is there an index on "
-            f"{columns.requested_at}?"
+            f"{mapped.requested_at}?"
         ) from None
-    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
-        words = error.diag.message_primary
-        raise TargetError(f"{words}; name your table and columns in the target's history settings") from None
     except psycopg.Error as error:
-        raise translate(error, "reading a day of requests", "GRANT SELECT on the table of requests") from error
+        raise told(error, f"reading a day of {table.label}") from error
     assert row is not None
     p50, p95 = row.quantiles_ms or (None, None)
-    known_failed = row.failed if columns.status else None
-    return RequestDay(f"table {'.'.join(names)}", row.requests, known_failed, row.avg_ms, p50, p95)
+    return RequestDay(f"table {table.label}", row.requests, row.failed, row.avg_ms, p50, p95)

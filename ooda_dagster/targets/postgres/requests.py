@@ -6,7 +6,6 @@ The scan is bounded by the id's index or, where ids tell no order, by the index 
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +15,10 @@ from psycopg import sql
 
 from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.base import TargetError
-from ooda_dagster.targets.postgres.connection import translate
-from ooda_dagster.targets.postgres.queries import query, trusted
+from ooda_dagster.targets.postgres.queries import query
+from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told
 
 _WHOLE = frozenset((20, 21, 23))  # bigint, smallint, integer
-_ZONED, _UNZONED, _DATE = 1184, 1114, 1082
 _MAPPED = ("id", "requested_at", "duration_ms", "status", "model", "operation", "tokens_in", "tokens_out")
 _COLUMNS = ["key", "requested_s", "duration_ms", "status", "model", "operation", "tokens"]
 _COLUMNS_SQL = (
@@ -30,50 +28,17 @@ _COLUMNS_SQL = (
 )
 #: A plan that reads a table of more than about this many pages from end to end is refused.
 _MAX_SCAN_COST = 20_000.0
-_NUMBERED = re.compile(r"(?:(?P<schema>[^.]+)\.)?(?P<name>[^.]+)\Z")
 
 
 class PostgresRequestTable:
     """Implements `targets.base.RequestTable`."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], table: sql.Identifier, label: str, storage: str, mapped: Requests
-    ) -> None:
-        self._connection = connection
-        self.label = label
-        self.storage = storage
-        self._parts: dict[str, sql.Composable] = {"table": table}
-        for name in _MAPPED:
-            # On a line of its own: an expression may end with a comment.
-            self._parts[name] = trusted("(" + getattr(mapped, name).replace("%", "%%") + "\n)")
-        types = self._types()
-        self.numeric = types["id"] in _WHOLE
-        if types["requested_at"] not in (_ZONED, _UNZONED, _DATE):
-            raise TargetError(f"{label}: requests.requested_at is no time; map it to a timestamptz expression")
-        zoned = types["requested_at"] == _ZONED
-        self._parts["since"] = sql.SQL(
-            "%(since)s::timestamptz" if zoned else "(%(since)s::timestamptz at time zone 'UTC')"
-        )
-        self._parts["until"] = sql.SQL(
-            "%(until)s::timestamptz" if zoned else "(%(until)s::timestamptz at time zone 'UTC')"
-        )
-        self._parts["columns"] = self._compose(_COLUMNS_SQL)
-
-    def _compose(self, text: str) -> sql.Composed:
-        return trusted(text).format(**self._parts)
-
-    def _types(self) -> dict[str, int]:
-        """Types of the mapped expressions; a wrong one is named here, before anything is read."""
-        listed = ", ".join(f"{{{name}}} as {name}" for name in _MAPPED)
-        text = self._compose(f"select {listed} from {{table}} limit 0 /* ooda */")  # noqa: S608
-        try:
-            described = self._connection.execute(text).description or ()
-        except psycopg.Error as error:
-            remedy = (
-                f"map its columns in [target.NAME.requests] of ooda.toml, or set enabled = false there ({self.label})"
-            )
-            raise _told(error, f"reading {self.label}", remedy) from error
-        return {column.name: column.type_code for column in described}
+    def __init__(self, connection: psycopg.Connection[Any], table: MappedTable) -> None:
+        self._connection, self._table = connection, table
+        self.label = table.label
+        self.storage = table.storage
+        self.numeric = table.types["id"] in _WHOLE
+        self._parts = {**table.parts, "columns": table.compose(_COLUMNS_SQL)}
 
     def highest(self) -> int | None:
         """The highest id, of rows without a duration too."""
@@ -130,26 +95,14 @@ class PostgresRequestTable:
                 )
             rows = self._connection.execute(text, values).fetchall()
         except psycopg.Error as error:
-            raise _told(error, f"reading {self.label}") from error
+            raise told(error, f"reading {self.label}") from error
         return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
     def _ask(self, text: str, values: dict[str, Any]) -> list[Any]:
         try:
-            return self._connection.execute(self._compose(text + " /* ooda */"), values).fetchall()
+            return self._connection.execute(self._table.compose(text + " /* ooda */"), values).fetchall()
         except psycopg.Error as error:
-            raise _told(error, f"reading {self.label}") from error
-
-
-def _told(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
-    if isinstance(error, psycopg.errors.QueryCanceled):
-        return TargetError(
-            f"{doing}: it took longer than the session's statement_timeout; is there an index on the id?"
-        )
-    if isinstance(error, psycopg.errors.DataError):
-        # the server's words hold the value
-        return TargetError(f"{doing}: a mapped expression fails on a row ({error.sqlstate}); make it yield null there")
-    told = translate(error, doing)
-    return type(told)(f"{told}; {remedy}") if remedy else told
+            raise told(error, f"reading {self.label}") from error
 
 
 def _scan_cost(plan: dict[str, Any]) -> float:
@@ -160,14 +113,7 @@ def _scan_cost(plan: dict[str, Any]) -> float:
 
 def find_request_table(connection: psycopg.Connection[Any], mapped: Requests) -> PostgresRequestTable | None:
     """The configured table; None where it is not there, not ours to read, or not wanted."""
-    if not mapped.enabled or not (parts := _NUMBERED.match(mapped.table)):
+    if not mapped.enabled:
         return None
-    try:
-        found = connection.execute(query("find_request_table"), parts.groupdict()).fetchone()
-    except psycopg.Error as error:
-        raise translate(error, "looking for inference requests") from error
-    if found is None:
-        return None
-    return PostgresRequestTable(
-        connection, sql.Identifier(found.schema, found.name), found.label, found.storage, mapped
-    )
+    table = find_mapped_table(connection, mapped, _MAPPED, switch="requests.enabled")
+    return PostgresRequestTable(connection, table) if table else None

@@ -1,0 +1,86 @@
+"""Does an alarm start one cycle early - not two, and not too soon?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from ooda_dagster.defs.schedules import ooda_adaptive_delay
+from ooda_dagster_tests.defs.ground import NAME
+from ooda_dagster_tests.defs.ticks import Ticks
+
+
+def test_quiet_data_leaves_the_timer_alone(ticks: Ticks) -> None:
+    ticks.usual()
+    due = ticks.timer
+    ticks.done(1001, 1002, ms=300)
+    assert ticks.tick() == []
+    assert ticks.timer == due
+
+
+def test_an_alarm_pulls_the_timer_to_now_and_starts_one_run(ticks: Ticks) -> None:
+    ticks.usual()
+    ticks.done(1001, ms=30_000)
+    before = datetime.now(UTC)
+    (request,) = ticks.tick()
+    assert before <= ticks.timer <= datetime.now(UTC)
+    assert request.partition_key == NAME
+    assert request.tags["ooda/due_key"] == f"{NAME}@{ticks.timer.isoformat()}"
+    assert request.tags["ooda/trigger"] == "alarm"
+    assert "30,000 ms" in str(ticks.reports[-1]["alarm"])
+    pulled = ticks.timer
+    ticks.run(request)
+    assert ticks.tick() == []
+    context = dg.build_schedule_context(
+        instance=ticks.instance, scheduled_execution_time=datetime.now(UTC) + timedelta(minutes=1)
+    )
+    assert isinstance(ooda_adaptive_delay(context, ooda=ticks.ooda), dg.SkipReason)
+    assert ticks.timer == pulled
+
+
+def test_a_tick_that_died_before_its_run_was_made_leaves_it_to_the_schedule(ticks: Ticks) -> None:
+    ticks.usual()
+    ticks.done(1001, ms=30_000)
+    (lost,) = ticks.tick()
+    context = dg.build_schedule_context(
+        instance=ticks.instance, scheduled_execution_time=datetime.now(UTC) + timedelta(minutes=1)
+    )
+    found = ooda_adaptive_delay(context, ooda=ticks.ooda)
+    assert isinstance(found, list)
+    (request,) = found
+    assert request.tags["ooda/due_key"] == lost.tags["ooda/due_key"]
+
+
+def test_an_alarm_waits_for_the_floor_and_is_not_forgotten(ticks: Ticks) -> None:
+    ticks.usual()
+    ticks.began(60)
+    due = ticks.timer
+    ticks.done(1001, ms=30_000)
+    assert ticks.tick() == []
+    assert "an early cycle waits, as a cycle began 60 s ago" in ticks.said
+    assert ticks.timer == due
+    ticks.set(alarm_floor_s=30)
+    assert len(ticks.tick()) == 1
+
+
+def test_an_alarm_never_starts_a_cycle_beside_one_that_runs(ticks: Ticks) -> None:
+    ticks.usual()
+    ticks.set(alarm_floor_s=0)
+    ticks.began(600, "running")
+    due = ticks.timer
+    ticks.done(1001, ms=30_000)
+    assert ticks.tick() == []
+    assert "an early cycle waits, as a cycle runs" in ticks.said
+    assert not ticks.ledger.cycles.pull_forward(NAME, datetime.now(UTC), "now!")
+    assert ticks.timer == due
+
+
+def test_an_alarm_that_a_cycle_began_after_is_old_news(ticks: Ticks) -> None:
+    ticks.usual()
+    ticks.set(alarm_floor_s=0)
+    ticks.done(1001, ms=30_000)
+    assert len(ticks.tick()) == 1
+    ticks.began(0)
+    ticks.later()
+    assert ticks.tick() == []
