@@ -8,12 +8,14 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from ooda_dagster.config.servers import ledger_cluster, make_roles, target_cluster
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
+from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.support import Database, fresh_ledger, room
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
@@ -53,9 +55,13 @@ def target_server(home: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def ledger_server(home: Path) -> Iterator[Cluster]:
-    """The ledger's server, with a migrated template."""
+    """The ledger's server, with a migrated template. Tests kill it, but no machine: it need not wait for the disk."""
     cluster = ledger_cluster(home)
     cluster.start()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(trusted(f"alter system set {setting} = off"))
+        connection.execute("select pg_reload_conf()")
     cluster.create_database("ledger_template")
     template = Ledger(cluster.dsn("ledger_template"))
     template.migrate()

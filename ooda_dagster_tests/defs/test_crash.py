@@ -43,7 +43,7 @@ def outputs(ground: Ground) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("phase", "done", "left"),
     [
-        ("decide", ["observe", "hypothesize", "decide"], ["act", "learn"]),
+        pytest.param("decide", ["observe", "hypothesize", "decide"], ["act", "learn"], marks=pytest.mark.slow),
         pytest.param("act", ["observe", "hypothesize", "decide", "act"], ["learn"], marks=pytest.mark.slow),
     ],
 )

@@ -142,6 +142,7 @@ def test_no_literal_of_a_proposal_reaches_dagster(shop: Callable[[Mode], Ground]
     assert "marker5471" not in logged
 
 
+@pytest.mark.slow
 def test_a_run_from_the_ui_is_found_by_its_tags_too(shop: Callable[[Mode], Ground]) -> None:
     made = shop(Mode.AUTO)
     result = made.run()
@@ -153,6 +154,7 @@ def test_a_run_from_the_ui_is_found_by_its_tags_too(shop: Callable[[Mode], Groun
     assert tags.keys() >= TAGS
 
 
+@pytest.mark.slow
 def test_a_look_and_a_replay_are_found_by_their_tags_too(shop: Callable[[Mode], Ground]) -> None:
     made = shop(Mode.PROPOSE)
     first = made.run()

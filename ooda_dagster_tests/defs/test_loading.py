@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,6 +33,7 @@ def run_program(*argv: str, home: Path, **environment: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_dagster_validates_the_workspace(tmp_path: Path) -> None:
     done = run("-m", "dagster", "definitions", "validate", "-w", "workspace.yaml", home=tmp_path)
     assert done.returncode == 0, done.stderr

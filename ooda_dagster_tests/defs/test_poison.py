@@ -69,6 +69,7 @@ def test_a_poisoned_message_dies_after_five_attempts_and_the_loop_goes_on(
     assert [c.state for c in made.cycles] == ["finished", "failed"]
 
 
+@pytest.mark.slow
 def test_a_person_s_cycle_fails_at_once_with_what_failed(shop: MakeShop, calls: list[datetime]) -> None:
     made = shop(Mode.PROPOSE)
     with pytest.raises(ZeroDivisionError, match="poison"):
@@ -77,6 +78,7 @@ def test_a_person_s_cycle_fails_at_once_with_what_failed(shop: MakeShop, calls: 
     assert [c.state for c in made.cycles] == ["interrupted"]
 
 
+@pytest.mark.slow
 def test_the_fifth_cycle_of_a_person_says_that_it_was_the_last_attempt(shop: MakeShop, calls: list[datetime]) -> None:
     made = shop(Mode.PROPOSE)
     for _ in range(5):

@@ -55,6 +55,7 @@ def test_re_execution_of_a_run_that_acted_acts_on_nothing(acting: Ground) -> Non
     assert [c.analysis_id for c in acting.cycles] == [first.analysis_id]
 
 
+@pytest.mark.slow
 def test_re_execution_after_the_index_was_rolled_back_does_not_build_it_again(shop: MakeShop) -> None:
     acting = shop(Mode.AUTO)
     acting.cycle()
@@ -130,6 +131,7 @@ def test_observing_alone_leaves_no_cycle_open(shop: MakeShop) -> None:
     assert made.ledger.cycles.queue([NAME]) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_stays_dry_when_it_is_executed_again(shop: MakeShop) -> None:
     made = shop(Mode.AUTO)
     ran = made.cycle(dry_run=True)
@@ -139,6 +141,7 @@ def test_a_dry_run_stays_dry_when_it_is_executed_again(shop: MakeShop) -> None:
     assert state_of(made) == before
 
 
+@pytest.mark.slow
 def test_the_definitions_of_a_mode_that_only_proposes_touch_nothing(shop: MakeShop) -> None:
     made = shop(Mode.PROPOSE)
     indexes = made.database.indexes()

@@ -44,6 +44,7 @@ def rolled(ledger: Ledger, days_ago: int, **settings: Any) -> WorkloadDay:
     return day
 
 
+@pytest.mark.slow
 def test_every_day_of_a_month_equals_the_sum_of_its_buckets_whatever_their_grain(ledger: Ledger) -> None:
     """Minutes today, blocks for eight days, hours before: each day's work is what was put in."""
     ids = list(know(ledger).values())
