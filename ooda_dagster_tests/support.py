@@ -94,6 +94,10 @@ def fresh_ledger(server: Cluster) -> Iterator[Ledger]:
         server.drop_database(name)
 
 
+#: However fast the machine, the little work of a test is worth an index.
+KEEN = {"advice": {"min_statement_total_ms": 20}}
+
+
 def dsn_of(ledger: Ledger) -> str:
     """For what connects on its own: the URL, with its password and without SQLAlchemy's driver."""
     return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)

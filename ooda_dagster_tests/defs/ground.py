@@ -14,14 +14,14 @@ from typing import Any
 import dagster as dg
 
 from ooda_dagster.config import Config, Reference, TargetConfig, load_config
-from ooda_dagster.core.settings import Mode, with_profile
+from ooda_dagster.core.settings import Mode, merge, with_profile
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.runner import CycleRun, Runner
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.support import Database, dsn_of, fresh_ledger, make_orders, work
+from ooda_dagster_tests.support import KEEN, Database, dsn_of, fresh_ledger, make_orders, work
 
 NAME = "shop"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -88,6 +88,7 @@ class Ground:
         path = self.directory / "ooda.toml"
         path.write_text(
             f'[ledger]\nurl = "env:OODA_TEST_LEDGER"\n[target.{NAME}]\nprofile = "short"\nmode = "{mode}"\n'
+            "advice = { min_statement_total_ms = 20 }\n"
             'observe = "env:OODA_TEST_OBSERVE"\n' + ('act = "env:OODA_TEST_ACT"\n' if mode.acts else "")
         )
         return {
@@ -143,7 +144,7 @@ def config_of(database: Database, ledger: Ledger, mode: Mode = Mode.PROPOSE, **s
         NAME,
         Reference.literal(database.observe),
         Reference.literal(database.act) if mode.acts else None,
-        settings=with_profile("short", {"mode": mode, **settings}),
+        settings=with_profile("short", merge(KEEN, {"mode": mode, **settings})),
     )
     return Config(Reference.literal(dsn_of(ledger)), {NAME: target})
 

@@ -21,7 +21,7 @@ from ooda_dagster.loop.hypothesize import hypothesize
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import KEEN, Database
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def make_loop(
 ) -> Loop:
     """The loop of a target that the ledger did not know, in the short profile."""
     target = PostgresTarget(name or f"t{uuid.uuid4().hex[:8]}", database.observe, database.act if mode.acts else None)
-    loop = Loop(target, ledger, with_profile("short", {"mode": mode, **settings}), home=home)
+    loop = Loop(target, ledger, with_profile("short", merge(KEEN, {"mode": mode, **settings})), home=home)
     loop.register()
     return loop
 
