@@ -41,6 +41,7 @@ class Liveness:
 
     target: str
     facts: Sequence[Fact]
+    last_cycle: Cycle | None = None  # the newest that ended
 
     @property
     def alive(self) -> bool:
@@ -63,7 +64,7 @@ def liveness(ledger: Ledger, name: str, now: datetime) -> Liveness:
     facts.append(_sample(ledger, name, row["last_sampled_at"], row["first_seen"], now))
     paused = row["paused_at"]
     facts.append(Fact("paused", f"since {iso(paused)}: it observes and begins no action" if paused else "no"))
-    return Liveness(name, facts)
+    return Liveness(name, facts, next((c for c in newest if c.finished_at), None))
 
 
 def _last(newest: Sequence[Cycle]) -> Fact:

@@ -114,6 +114,19 @@ def test_life_is_reported_once_a_day_at_least(watch: Watch) -> None:
     assert "reported loop_is_alive of 2" in watch.said()
 
 
+def test_life_is_reported_again_after_each_cycle_once_its_events_are_there(watch: Watch) -> None:
+    """A check that is older than its asset counts as not evaluated in the UI."""
+    watch.tick()
+    ledger = watch.ooda.ledger
+    for run, ago in (("settled", timedelta(minutes=1)), ("just now", timedelta(0))):
+        then = utc_now() - ago
+        begun = ledger.cycles.begin(NAME, due_at=then, run_id=run, trigger="hand", mode="propose", now=then)
+        ledger.cycles.finish(begun.analysis_id, now=then, next_due_at=None, reason="test")
+        if run == "settled":
+            assert "reported loop_is_alive of 1" in watch.said()
+    assert watch.said() == "nothing new"
+
+
 def test_the_evidence_of_a_dead_loop_is_a_table_in_the_check(watch: Watch) -> None:
     watch.due(minutes=-20)
     watch.tick()

@@ -54,7 +54,7 @@ def database(dev: Dev, ledger: Ledger) -> Database:
     made.execute(DDL.format(id="bigint"), dsn=made.app)
     made.execute(
         "insert into inference_requests (inference_id, total_duration_ms, status, request_timestamp) "
-        "select g, 190 + mod(g, 20), 'completed', now() - (601 - g) * interval '10 s' from generate_series(1, 600) g",
+        "select g, 190 + mod(g, 20), 'completed', now() - (601 - g) * interval '5 s' from generate_series(1, 600) g",
         dsn=made.app,
     )
     wait_until(lambda: consumed(ledger) == 600, timeout_s=180, what="the intake of what is there")
@@ -150,7 +150,7 @@ def test_a_due_cycle_starts_within_a_minute_during_a_backfill_of_a_month(dev: De
     def of_backfill(*states: str) -> int:
         return sum(r["status"] in states for r in dev.runs(dagster__backfill=backfill))
 
-    wait_until(lambda: of_backfill("STARTED") >= 2, timeout_s=200, what="the backfill's first runs")
+    wait_until(lambda: of_backfill("SUCCESS") >= 1, timeout_s=200, what="the backfill's first day")
     before = cycles(ledger)
     due = make_due(ledger)
     cycle = next_cycle(ledger, before)

@@ -7,7 +7,7 @@ The result of the check `loop_is_alive` is reported here, without a run: a loop 
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -19,6 +19,8 @@ from ooda_dagster.loop.alerts import NO_CHANNEL, deliver, watch
 from ooda_dagster.loop.alive import Liveness
 from ooda_dagster.loop.channels import channels
 from ooda_dagster.loop.ooda import Ooda
+
+_SETTLED = timedelta(seconds=15)
 
 
 def make_alerts(names: Names) -> dg.SensorDefinition:
@@ -50,11 +52,23 @@ def make_alerts(names: Names) -> dg.SensorDefinition:
 
 
 def _report(context: dg.SensorEvaluationContext, names: Names, lives: Sequence[Liveness], now: datetime) -> int:
-    """Report the check where its result changed, and once a day; returns how many events that were."""
+    """Report the check where its result changed, after each cycle, and once a day; returns how many events that were.
+
+    To Dagster, a check that is older than the newest materialization of its asset was not evaluated.
+    """
     before: dict[str, str] = json.loads(context.cursor or "{}")
-    after = {life.target: f"{'alive' if life.alive else 'dead'} {now:%Y-%m-%d}" for life in lives}
+    after = {life.target: _mark(life, now, before.get(life.target, "")) for life in lives}
     changed = [life for life in lives if after[life.target] != before.get(life.target)]
     if changed:
         report(context.instance, alive_evaluations(names, changed))
     context.update_cursor(json.dumps(after))
     return len(changed)
+
+
+def _mark(life: Liveness, now: datetime, before: str) -> str:
+    """What is to be reported once. A cycle that ended a moment ago counts at the next tick: its events may be on their
+    way."""
+    cycle = life.last_cycle
+    settled = cycle and cycle.finished_at and now - cycle.finished_at > _SETTLED
+    newest = cycle.analysis_id if cycle and settled else before.rpartition(" ")[2]
+    return f"{'alive' if life.alive else 'dead'} {now:%Y-%m-%d} {newest}"
