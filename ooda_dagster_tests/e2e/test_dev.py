@@ -17,8 +17,16 @@ from ooda_dagster_tests.support import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-ASSETS = ("observations", "hypotheses", "decisions", "action_results", "learning_deltas", "verdicts")
-GROUPS = ("ooda_target", "ooda_observe", "ooda_decide", "ooda_act", "ooda_learn")
+ASSETS = (
+    "observations",
+    "hypotheses",
+    "decisions",
+    "action_results",
+    "learning_deltas",
+    "verdicts",
+    "workload_days",
+)
+GROUPS = ("ooda_target", "ooda_observe", "ooda_decide", "ooda_act", "ooda_learn", "ooda_history")
 LINEAGE = "/asset-groups?expanded=" + ",".join(f"global@global:{group}" for group in GROUPS)
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
