@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ooda_dagster.actions.recovery import recover as recover_target
-from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, size, table
+from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, table
 from ooda_dagster.cli.session import (
     ActUrlOption,
     ConfigOption,
@@ -22,6 +22,7 @@ from ooda_dagster.cli.session import (
     with_ledger,
 )
 from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.text import size
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.store import os_user
 from ooda_dagster.loop import by_hand

@@ -11,12 +11,12 @@ from ooda_dagster.advisor.advise import Advised, worth_judging
 from ooda_dagster.advisor.advise import advise as advise_workload
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.workload import Workload, from_counters, from_file
-from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, size, table
+from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, name_of
 from ooda_dagster.config import ConfigError, home_directory, load_config
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.settings import Advice, parse_budget
-from ooda_dagster.loop.observe import cut
+from ooda_dagster.core.text import cut, size
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.targets.base import Observing
 from ooda_dagster.targets.postgres import PostgresTarget

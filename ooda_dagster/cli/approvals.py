@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from ooda_dagster.cli.actions import IdArgument, as_dict
-from ooda_dagster.cli.output import emit, errors, out, shown, size
+from ooda_dagster.cli.output import emit, errors, out, shown
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import WAITING, State
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Mode, Settings
+from ooda_dagster.core.text import size
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.store import os_user
 from ooda_dagster.loop import by_hand

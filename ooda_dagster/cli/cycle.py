@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ooda_dagster.cli.output import emit, errors, out, size, table
+from ooda_dagster.cli.output import emit, errors, out, table
 from ooda_dagster.cli.session import (
     ActUrlOption,
     ConfigOption,
@@ -20,7 +20,7 @@ from ooda_dagster.cli.session import (
     with_dagster,
 )
 from ooda_dagster.core.messages import Observation, Verdicts, iso
-from ooda_dagster.loop.observe import cut
+from ooda_dagster.core.text import cut, size
 
 if TYPE_CHECKING:
     from ooda_dagster.config import Config

@@ -6,8 +6,11 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
+from ooda_dagster.core.text import cut
+
 _WIDTH, _ROW, _LABEL = 640, 22, 300
 _BLUE, _GREEN, _RED, _GREY = "#4f43dd", "#2e8b57", "#c0392b", "#888888"
+_LONGEST = 44  # characters of a label
 _FONT = 'font-family="sans-serif" font-size="12"'
 
 
@@ -19,7 +22,7 @@ def bars(rows: Sequence[tuple[str, float, str]], title: str) -> str:
     for n, (label, value, note) in enumerate(rows, 1):
         y = n * _ROW + 2
         length = max(1, (_WIDTH - _LABEL - 90) * value / most)
-        parts.append(f'<text x="4" y="{y + 14}" {_FONT} fill="#333">{escape(_cut(label))}</text>')
+        parts.append(f'<text x="4" y="{y + 14}" {_FONT} fill="#333">{escape(cut(label, _LONGEST))}</text>')
         parts.append(f'<rect x="{_LABEL}" y="{y + 3}" width="{length:.1f}" height="14" fill="{_BLUE}" rx="2"/>')
         parts.append(f'<text x="{_LABEL + length + 6:.1f}" y="{y + 14}" {_FONT} fill="#555">{escape(note)}</text>')
     return _image(parts, height, title)
@@ -42,17 +45,13 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], title: str) -> st
     for n, (label, low, middle, high) in enumerate(rows, 1):
         y = n * _ROW + 10
         colour = _GREEN if high < 0 else _RED if low > 0 else _GREY
-        parts.append(f'<text x="4" y="{y + 4}" {_FONT} fill="#333">{escape(_cut(label))}</text>')
+        parts.append(f'<text x="4" y="{y + 4}" {_FONT} fill="#333">{escape(cut(label, _LONGEST))}</text>')
         parts.append(
             f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>'
         )
         parts.append(f'<circle cx="{x(middle):.1f}" cy="{y}" r="5" fill="{colour}"/>')
         parts.append(f'<text x="{x(high) + 8:.1f}" y="{y + 4}" {_FONT} fill="#555">{middle:+.0f} %</text>')
     return _image(parts, height, title)
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= 44 else label[:43] + "…"
 
 
 def _image(parts: Sequence[str], height: int, title: str) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from ooda_dagster.core.text import cut
 from ooda_dagster.core.workload_day import WorkloadDay
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata import table
 from ooda_dagster.defs.names import Names
 from ooda_dagster.loop.history import Filled, History, texts
-from ooda_dagster.loop.observe import cut
 from ooda_dagster.loop.ooda import Ooda
 
 HISTORY_JOB = "ooda_history"

@@ -13,9 +13,9 @@ from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Serv
 from ooda_dagster.core.policy import waits_for
 from ooda_dagster.core.prioritise import PastOutcomes, priority
 from ooda_dagster.core.settings import Mode, parse_budget
+from ooda_dagster.core.text import cut
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.observe import cut
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window

@@ -14,13 +14,13 @@ from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
+from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.workload import Window, read_window
 from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
 
-_TEXT_LENGTH = 300
 _MOST_STATEMENTS = 50
 _MIN_ROWS_TO_WONDER = 10_000
 
@@ -151,12 +151,6 @@ def _statements(window: Window) -> list[StatementSeen]:
             )
         )
     return found
-
-
-def cut(text: str, length: int = _TEXT_LENGTH) -> str:
-    """One line of a statement."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _never_analysed(catalogue: Catalogue) -> list[BlindSpot]:

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from ooda_dagster.cli.output import emit, shown, size, table
+from ooda_dagster.cli.output import emit, shown, table
+from ooda_dagster.core.text import size
 
 SQL = (
     "CREATE INDEX CONCURRENTLY ooda_orders_customer_placed_0a1b2c ON public.orders USING btree (customer, placed DESC)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ooda_dagster.core.messages import ActionResults
-from ooda_dagster.defs.metadata.tables import cut, many, number, sql, table
+from ooda_dagster.core.text import cut, many
+from ooda_dagster.defs.metadata.tables import number, sql, table
 
 
 def describe_results(message: ActionResults) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from ooda_dagster.core.messages import Decisions, Hypotheses
+from ooda_dagster.core.text import cut, many, size
 from ooda_dagster.defs.charts import bars
-from ooda_dagster.defs.metadata.tables import cut, many, number, size, sql, table
+from ooda_dagster.defs.metadata.tables import number, sql, table
 
 _CHART_ROWS = 8
 

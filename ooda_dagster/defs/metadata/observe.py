@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 
 from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
-from ooda_dagster.defs.metadata.tables import cut, many, number, some_json, table
+from ooda_dagster.defs.metadata.tables import number, some_json, table
 
 _TOP = 10
 _CHART_ROWS = 8

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from ooda_dagster.core.scrub import scrubbed
+from ooda_dagster.core.text import cut
 
 MOST_ROWS = 20
 #: Longest text of a cell. A statement of ours is shorter; a longer text is somebody's.
@@ -49,12 +50,6 @@ def _type(records: Sequence[dg.TableRecord], column: str) -> str:
     return "string" if str in kinds else "float" if float in kinds else "int"
 
 
-def cut(text: str, length: int) -> str:
-    """One line of a text."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
 def sql(statements: Sequence[str]) -> str:
     """Statements of ours, which may hold a literal of a partial index."""
     return "; ".join(map(scrubbed, statements))
@@ -71,17 +66,3 @@ def some_json(value: Mapping[str, Any]) -> dg.MetadataValue[Any]:
     if len(text) > _LARGEST_JSON:
         return dg.MetadataValue.text(cut(text, _LARGEST_JSON))
     return dg.MetadataValue.json(dict(value))
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1024 or unit == "GB":
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-
-
-def many(count: int, thing: str, things: str | None = None) -> str:
-    """`1 action`, `2 actions`."""
-    return f"{count} {thing if count == 1 else things or thing + 's'}"
