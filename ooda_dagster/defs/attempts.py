@@ -13,13 +13,14 @@ from ooda_dagster.core.contracts import ContractError
 from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.messages import Message
 from ooda_dagster.ledger import Cycle
+from ooda_dagster.ledger.conversations import APPROVAL
 from ooda_dagster.loop import cycle
 from ooda_dagster.loop.context import Loop
 
 #: What no other attempt mends.
 _PERMANENT = (ValidationError, ContractError, ConfigError)
 #: Who looks at the outcome tries again as they see fit; what runs by itself does it once by itself.
-BY_ITSELF = ("schedule", "alarm", "request", "approval")
+_BY_ITSELF = ("schedule", "alarm", "request", APPROVAL)
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def attempt(
             raise dg.Failure(
                 f"{why} ({which}; `ooda queues list` shows the dead letter)", allow_retries=False
             ) from error
-        if context.run.tags.get("ooda/trigger") in BY_ITSELF and context.op_execution_context.retry_number == 0:
+        if context.run.tags.get("ooda/trigger") in _BY_ITSELF and context.op_execution_context.retry_number == 0:
             raise dg.RetryRequested(max_retries=1, seconds_to_wait=policy.retry_s) from error
         cycle.interrupt(loop, begun.analysis_id, why)
         raise

@@ -74,6 +74,9 @@ def _request(context: dg.ScheduleEvaluationContext, ooda: Ooda, due: Due, now: d
         return run_request(ooda, due, trigger="schedule")
     if run is None or run.status in _ENDED:
         _re_arm(ooda, due, run, now)
+    elif began and began.run_id == root_run_id(run) and ooda.ledger.cycles.abandoned(began.analysis_id):
+        # Of a machine that went down Dagster is not told: the run would stay STARTED, and hold its target's slot.
+        context.instance.report_run_failed(run, "its process is gone, and did not say how it ended")
     return None
 
 
@@ -86,7 +89,7 @@ def _re_arm(ooda: Ooda, due: Due, run: dg.DagsterRun | None, now: datetime) -> N
     cycles = ooda.ledger.cycles
     if run and began and began.run_id == root_run_id(run) and began.state == "running":
         if run.status == dg.DagsterRunStatus.CANCELED:
-            cycles.end(began.analysis_id, delay.reason, now=now)
+            cycles.end(began.analysis_id, "its run was canceled", now=now)
         else:
             policy = ooda.config.targets[due.target].settings.messages
             cycles.interrupt(began.analysis_id, f"its run ended as {how}", now=now, policy=policy)

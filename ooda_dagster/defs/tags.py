@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from ooda_dagster.ledger import Cycle
+from ooda_dagster.ledger.conversations import APPROVAL
 from ooda_dagster.loop.context import Loop
 
 
@@ -18,7 +19,7 @@ def of_cycle(begun: Cycle) -> dict[str, str]:
         "ooda/mode": str(begun.mode),
         "ooda/trigger": begun.trigger,
         "ooda/due_at": begun.due_at.isoformat(),
-        "ooda/kind": "act" if begun.trigger == "approval" else "cycle",
+        "ooda/kind": "act" if begun.trigger == APPROVAL else "cycle",
     }
 
 

@@ -18,6 +18,7 @@ from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.names import CYCLE
 from ooda_dagster.defs.tags import by_hand, of_cycle, tag_run
 from ooda_dagster.ledger import Cycle, CycleRefusedError
+from ooda_dagster.ledger.conversations import APPROVAL
 from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.loop import cycle
 from ooda_dagster.loop.context import Loop
@@ -48,12 +49,8 @@ def first_turn(
         return _skip(context, refusal)
     tag_run(context, of_cycle(begun))
     asked = receive(ooda, Analyze, begun)
-    with attempt(context, loop, begun, Analyze):
-        known = loop.ledger.messages.load(Observation, begun.analysis_id)
-        assert isinstance(asked, Analyze)  # it was stored when the cycle began
-        message = known or look(loop, begun, asked)
-    yield from out(context, message)
-    _end_of_selection(context, loop, begun)
+    assert isinstance(asked, Analyze)  # it was stored when the cycle began
+    yield from _answer(context, loop, begun, asked, Observation, lambda: look(loop, begun, asked))
 
 
 def turn(
@@ -63,14 +60,26 @@ def turn(
     kind: type[Message],
     work: Callable[[Loop, Cycle | None], Message],
 ) -> Iterator[dg.Output]:
-    """What a phase answers to a message: what it answered already in this analysis, or the outcome of its work."""
+    """The turn of a phase that goes on with its run's cycle, or replays an old message."""
     loop = loop_of(context, ooda)
     try:
         begun = _go_on(context, loop, received)
     except CycleRefusedError as refusal:
         return _skip(context, refusal)
+    yield from _answer(context, loop, begun, received, kind, lambda: work(loop, begun))
+
+
+def _answer(
+    context: dg.AssetExecutionContext,
+    loop: Loop,
+    begun: Cycle | None,
+    received: Message,
+    kind: type[Message],
+    work: Callable[[], Message],
+) -> Iterator[dg.Output]:
+    """What a phase answers to a message: what it answered already in this analysis, or the outcome of its work."""
     with attempt(context, loop, begun, type(received)):
-        message = loop.ledger.messages.load(kind, received.analysis_id) or work(loop, begun)
+        message = loop.ledger.messages.load(kind, received.analysis_id) or work()
         check_sender(context.asset_key.path[-1], message)
     yield from out(context, message)
     _end_of_selection(context, loop, begun)
@@ -94,7 +103,7 @@ def _go_on(context: dg.AssetExecutionContext, loop: Loop, received: Message) -> 
     run_id, worker = root_run_id(context.run), _holder(context)
     if context.run.job_name == APPROVED_JOB:
         due, analysis_id = loop.clock(), received.analysis_id
-        begun = cycle.begin(loop, run_id=run_id, due=due, trigger="approval", analysis_id=analysis_id, worker=worker)
+        begun = cycle.begin(loop, run_id=run_id, due=due, trigger=APPROVAL, analysis_id=analysis_id, worker=worker)
         tag_run(context, of_cycle(begun))
         return begun
     begun = loop.ledger.cycles.of_run(run_id)

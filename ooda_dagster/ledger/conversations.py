@@ -20,13 +20,17 @@ from ooda_dagster.core.cadence import Delay, due_at, resume_delay
 from ooda_dagster.core.contracts import CONTRACTS, Queue
 from ooda_dagster.core.messages import Analyze, iso
 from ooda_dagster.core.settings import Messaging
-from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, dead_letter, message, target
+from ooda_dagster.core.text import cut
+from ooda_dagster.ledger.tables import cycle, cycle_run, dead_letter, message, target
+from ooda_dagster.ledger.timer import due_request, move_timer
 from ooda_dagster.ledger.worker import Worker
 
 #: How long a cycle of an unreachable host is believed to run; a cycle acts for minutes, an index build may take hours.
 LEASE = timedelta(hours=6)
 #: After a cycle that ended with an error.
 AFTER_ERROR_MINUTES = 60
+#: Trigger of a conversation that only carries out approvals: where it breaks off, the next cycle carries them out.
+APPROVAL = "approval"
 
 
 class CycleRefusedError(RuntimeError):
@@ -85,10 +89,11 @@ def begin(conn: sa.Connection, name: str, start: Start, *, now: datetime, policy
         which = f"analysis {ran.analysis_id}, {ran.state}"
         raise CycleRefusedError(f"the cycle of {name} due at {iso(start.due_at)} already ran: {which}")
     _refuse_second(conn, name, start.run_id, now)
-    own = own or _take_on(conn, name, start, now, policy)
+    request = due_request(conn, name, by=max(now, start.due_at))
+    own = own or _take_on(conn, name, start, request, now, policy)
     if own is not None:
         return _go_on(conn, own, start, now)
-    return _new(conn, name, start, now, policy)
+    return _new(conn, name, start, request, now, policy)
 
 
 def _of_run(conn: sa.Connection, run_id: str) -> Cycle | None:
@@ -122,20 +127,24 @@ def _refuse_second(conn: sa.Connection, name: str, run_id: str, now: datetime) -
     conn.execute(dead.values(state="interrupted", error="its worker died"))
 
 
-def _take_on(conn: sa.Connection, name: str, start: Start, now: datetime, policy: Messaging) -> Cycle | None:
+def _take_on(
+    conn: sa.Connection, name: str, start: Start, request: sa.RowMapping | None, now: datetime, policy: Messaging
+) -> Cycle | None:
     """The cycle that broke off, where this run may go on with it; one that may not be is ended with the reason."""
+    # Somebody asked for a lookback of their own: what another one found is no answer.
+    fresh = start.fresh or (request is not None and "lookbackHours" in request["body"])
     broken = sa.select(*COLUMNS).where(cycle.c.target == name, cycle.c.state == "interrupted")
     for row in conn.execute(broken.order_by(cycle.c.started_at)).mappings().all():
         found = Cycle(**row)
-        if start.dry_run or start.analysis_id:
+        if start.dry_run or start.trigger == APPROVAL:
             continue  # left to the next cycle that really goes through all phases
         tried, phase = _waiting(conn, found.analysis_id)
         if found.expires_at <= now:
             end(conn, found.analysis_id, f"its lifetime was over; last: {found.error}", now)
-        elif start.fresh or found.dry_run:
+        elif fresh or found.dry_run or found.trigger == APPROVAL:
             end(conn, found.analysis_id, f"given up for a new one; last: {found.error}", now)
         elif tried >= policy.max_attempts:
-            bury(conn, found.analysis_id, phase, found.error or "its worker died", now, move_timer=False)
+            bury(conn, found.analysis_id, phase, found.error or "its worker died", now, timer=False)
         else:
             return found
     return None
@@ -165,7 +174,9 @@ def _go_on(conn: sa.Connection, own: Cycle, start: Start, now: datetime) -> Cycl
     return Cycle(**row)
 
 
-def _new(conn: sa.Connection, name: str, start: Start, now: datetime, policy: Messaging) -> Cycle:
+def _new(
+    conn: sa.Connection, name: str, start: Start, request: sa.RowMapping | None, now: datetime, policy: Messaging
+) -> Cycle:
     made = Cycle(
         analysis_id=start.analysis_id or str(uuid.uuid4()),
         target=name,
@@ -181,13 +192,11 @@ def _new(conn: sa.Connection, name: str, start: Start, now: datetime, policy: Me
     conn.execute(sa.insert(cycle).values(**{c.name: getattr(made, c.name) for c in COLUMNS}, **_holder(start, now)))
     ran = {"run_id": start.run_id, "analysis_id": made.analysis_id, "target": name, "due_at": start.due_at}
     conn.execute(sa.insert(cycle_run).values(**ran, began_at=now))
-    request = conn.execute(sa.select(analyze_queue).where(analyze_queue.c.target == name)).mappings().one_or_none()
-    timed = request is not None and request["deliver_at"] <= max(now, start.due_at)
     body = Analyze(
         analysis_id=made.analysis_id,
         target=name,
         timestamp=now,
-        trigger_reason=request["reason"] if request and timed else start.trigger,
+        trigger_reason=request["reason"] if request else start.trigger,
         previous_analysis_id=request["previous_analysis_id"] if request else None,
     ).body()
     conn.execute(
@@ -196,7 +205,7 @@ def _new(conn: sa.Connection, name: str, start: Start, now: datetime, policy: Me
             target=name,
             phase=Analyze.phase,
             run_id=start.run_id,
-            body=body | (request["body"] if request and timed else {}),
+            body=body | (request["body"] if request else {}),
             queue=Queue.ANALYZE,
         )
     )
@@ -219,26 +228,23 @@ def acknowledge(conn: sa.Connection, analysis_id: str, phase: str, now: datetime
 def interrupt(conn: sa.Connection, analysis_id: str, error: str, now: datetime, policy: Messaging) -> bool:
     """Leave a running cycle to be taken on by a later run, and set the timer for it; False where it does not run."""
     stopped = sa.update(cycle).where(cycle.c.analysis_id == analysis_id, cycle.c.state == "running")
-    values = {"state": "interrupted", "error": error}
-    row = conn.execute(stopped.values(**values).returning(cycle.c.target, cycle.c.dry_run)).one_or_none()
+    told = stopped.values(state="interrupted", error=error)
+    row = conn.execute(told.returning(cycle.c.target, cycle.c.dry_run, cycle.c.trigger)).one_or_none()
     if row is None:
         return False
-    if row.dry_run:
+    if row.dry_run or row.trigger == APPROVAL:
         end(conn, analysis_id, error, now)
         return True
     tried, phase = _waiting(conn, analysis_id)
     if tried >= policy.max_attempts:
         bury(conn, analysis_id, phase, error, now)
         return True
-    short = error if len(error) <= 160 else error[:159] + "…"
-    delay = resume_delay(max(tried, 1), short, first_s=policy.resume_s, most=policy.max_attempts)
+    delay = resume_delay(max(tried, 1), cut(error, 160), first_s=policy.resume_s, most=policy.max_attempts)
     move_timer(conn, row.target, due_at(now, delay), delay.reason, analysis_id)
     return True
 
 
-def bury(
-    conn: sa.Connection, analysis_id: str, phase: str, error: str, now: datetime, *, move_timer: bool = True
-) -> None:
+def bury(conn: sa.Connection, analysis_id: str, phase: str, error: str, now: datetime, *, timer: bool = True) -> None:
     """Put the message that `phase` sent among the dead letters; its conversation ends with the error."""
     mine = sa.and_(message.c.analysis_id == analysis_id, message.c.phase == phase)
     row = conn.execute(sa.select(message).where(mine)).mappings().one_or_none()
@@ -251,7 +257,7 @@ def bury(
         )
         conn.execute(dead.on_conflict_do_nothing())
     tried = f" after {row['attempts']} attempts" if row else ""
-    end(conn, analysis_id, f"{phase}'s message is dead{tried}: {error}", now, timer=move_timer)
+    end(conn, analysis_id, f"{phase}'s message is dead{tried}: {error}", now, timer=timer)
 
 
 def end(conn: sa.Connection, analysis_id: str, error: str, now: datetime, *, timer: bool = False) -> None:
@@ -283,23 +289,3 @@ def finish(
     row = conn.execute(ended.values(**values).returning(cycle.c.target)).one_or_none()
     if row and next_due_at is not None:
         move_timer(conn, row.target, next_due_at, reason, analysis_id, body)
-
-
-def move_timer(
-    conn: sa.Connection,
-    name: str,
-    at: datetime,
-    reason: str,
-    previous: str | None = None,
-    body: dict[str, Any] | None = None,
-) -> None:
-    """The target's one open request for a cycle, now due at `at`."""
-    values = {
-        "deliver_at": at,
-        "reason": reason,
-        "previous_analysis_id": previous,
-        "enqueued_at": sa.func.now(),
-        "body": body or {},
-    }
-    row = insert(analyze_queue).values(target=name, **values)
-    conn.execute(row.on_conflict_do_update(index_elements=["target"], set_=values))

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Messaging
-from ooda_dagster.ledger import conversations
+from ooda_dagster.ledger import conversations, timer
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import analyze_queue, cycle, cycle_run, request_read, target, workload_day
+from ooda_dagster.ledger.tables import alert, analyze_queue, cycle, cycle_run, request_read, target, workload_day
 from ooda_dagster.ledger.worker import Worker
 
 __all__ = ["Cycle", "CycleRefusedError", "Cycles", "Due"]
@@ -78,7 +78,7 @@ class Cycles:
         """Remove a target and all that was learned of it."""
         with connection(self._engine) as conn:
             conn.execute(sa.delete(target).where(target.c.name == name))
-            for loose in (workload_day, request_read):  # no foreign key takes these along
+            for loose in (workload_day, request_read, alert):  # no foreign key takes these along
                 conn.execute(sa.delete(loose).where(loose.c.target == name))
 
     def targets(self) -> Sequence[dict[str, Any]]:
@@ -149,6 +149,14 @@ class Cycles:
             row = conn.execute(query).mappings().one_or_none()
             return Cycle(**row) if row else None
 
+    def abandoned(self, analysis_id: str) -> bool:
+        """Whether the cycle runs, as the ledger has it, and its process is known to be gone."""
+        query = sa.select(cycle.c.host, cycle.c.pid, cycle.c.process_started)
+        mine = query.where(cycle.c.analysis_id == analysis_id, cycle.c.state == "running")
+        with connection(self._engine) as conn:
+            row = conn.execute(mine).one_or_none()
+            return row is not None and Worker(*row).alive() is False
+
     def latest(self, name: str, limit: int = 20) -> Sequence[Cycle]:
         """Newest cycles of a target."""
         query = sa.select(*_COLUMNS).where(cycle.c.target == name).order_by(cycle.c.started_at.desc()).limit(limit)
@@ -163,15 +171,12 @@ class Cycles:
     def request(self, name: str, deliver_at: datetime, reason: str, *, body: dict[str, Any] | None = None) -> None:
         """Move the timer of a target. body: fields of the Analyze message that the cycle will receive."""
         with connection(self._engine) as conn:
-            conversations.move_timer(conn, name, deliver_at, reason, body=body)
+            timer.move_timer(conn, name, deliver_at, reason, body=body)
 
     def pull_forward(self, name: str, at: datetime, reason: str, **body: Any) -> bool:
-        """Move the timer of a target to an earlier time, with `body` for its cycle; True where it moved.
-
-        It stays where the cycle is due by then, which then gets the body all the same, and where a cycle runs.
-        """
+        """Move the timer of a target to an earlier time; see `timer.pull`."""
         with connection(self._engine) as conn:
-            return bool(pull(conn, name, at, reason, body))
+            return bool(timer.pull(conn, name, at, reason, body))
 
     def held(self, name: str, now: datetime, floor: timedelta) -> str | None:
         """Why no early cycle may begin now: one runs, or one began less than `floor` ago."""
@@ -196,17 +201,3 @@ class Cycles:
             query = query.where(analyze_queue.c.target.in_(names))
         with connection(self._engine) as conn:
             return [Due(**row) for row in conn.execute(query).mappings()]
-
-
-def pull(conn: sa.Connection, name: str, at: datetime, reason: str, body: dict[str, Any]) -> bool | None:
-    """Within a transaction, what `Cycles.pull_forward` does; None where a cycle runs, or the target has no timer."""
-    timer = sa.select(analyze_queue.c.deliver_at).where(analyze_queue.c.target == name).with_for_update()
-    due = conn.execute(timer).scalar_one_or_none()
-    running = sa.select(cycle.c.analysis_id).where(cycle.c.target == name, cycle.c.state == "running")
-    if due is None or conn.execute(running).first():
-        return None
-    values: dict[str, Any] = {"body": analyze_queue.c.body.concat(sa.cast(body, JSONB))}
-    if due > at:
-        values |= {"deliver_at": at, "reason": reason, "enqueued_at": sa.func.now()}
-    conn.execute(sa.update(analyze_queue).where(analyze_queue.c.target == name).values(**values))
-    return due > at

@@ -16,10 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.alarm import Reference, reference_of
 from ooda_dagster.ledger import request_keys as keys_sql
-from ooda_dagster.ledger.cycles import pull
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.request_keys import ranges
 from ooda_dagster.ledger.tables import request_batch, request_progress, request_rollup
+from ooda_dagster.ledger.timer import pull
 
 #: Where keys are kept that age by the id and not by the hour.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)

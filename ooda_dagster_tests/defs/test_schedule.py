@@ -17,6 +17,7 @@ from ooda_dagster.defs.schedules import ooda_adaptive_delay
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster_tests.defs.ground import NAME, one, tick, unreachable
+from ooda_dagster_tests.ledger.ground import ask
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 Run = dg.DagsterRunStatus
@@ -40,6 +41,11 @@ class Clock:
         run = dg.DagsterRun("ooda_cycle", run_id=str(uuid.uuid4()), status=status, tags={**request.tags, **tags})
         self.instance.add_run(run)
         return run.run_id
+
+    def status(self, run_id: str) -> Run:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status
 
     @property
     def timer(self) -> tuple[datetime, str]:
@@ -136,8 +142,24 @@ def test_the_cycle_of_a_run_that_a_person_canceled_is_over(clock: Clock) -> None
     begun(clock, clock.run(one(clock.tick()), Run.CANCELED))
     clock.tick(NOON + timedelta(minutes=1))
     (left,) = clock.ooda.ledger.cycles.latest(NAME)
-    assert (left.state, left.error) == ("failed", "cycle ended as CANCELED")
+    assert (left.state, left.error) == ("failed", "its run was canceled")
     assert clock.timer[0] == NOON + timedelta(minutes=61)
+
+
+def test_a_run_whose_machine_went_down_is_told_as_failed_and_its_cycle_gone_on_with(clock: Clock) -> None:
+    clock.due(NOON)
+    run_id = clock.run(one(clock.tick()), Run.STARTED)
+    cycle = begun(clock, run_id)
+    assert clock.tick(NOON + timedelta(minutes=1)) == f"running or just ended: {NAME}"
+    assert clock.status(run_id) == Run.STARTED
+    ask(clock.ooda.ledger, "update ooda.cycle set process_started = process_started - 100")
+    clock.tick(NOON + timedelta(minutes=2))
+    assert clock.status(run_id) == Run.FAILURE
+    clock.tick(NOON + timedelta(minutes=3))
+    assert clock.timer[0] == NOON + timedelta(minutes=8)
+    assert [(c.analysis_id, c.state) for c in clock.ooda.ledger.cycles.latest(NAME)] == [
+        (cycle.analysis_id, "interrupted")
+    ]
 
 
 def test_a_run_that_was_deleted_after_it_began_is_not_started_again(clock: Clock) -> None:

@@ -114,9 +114,9 @@ def test_a_run_that_a_person_cancels_is_over_and_its_due_time_with_it(dev: Dev, 
         let_go(ledger)
         wait_until(lambda: dev.status(run["id"]) == "CANCELED", timeout_s=120, what="the end of the run")
         over = ended(ledger, cycle)
-    assert (over.state, over.error) == ("failed", "cycle ended as CANCELED")
+    assert (over.state, over.error) == ("failed", "its run was canceled")
     (timer,) = ledger.cycles.queue([NAME])
-    assert timer.reason == "cycle ended with an error: cycle ended as CANCELED"
+    assert timer.reason == "cycle ended with an error: its run was canceled"
     assert timedelta(minutes=50) < timer.deliver_at - datetime.now(UTC) <= timedelta(minutes=61)
     assert len(families(dev, due)) == 1
 

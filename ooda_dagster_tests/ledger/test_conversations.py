@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 from ooda_dagster.core.messages import Analyze, Hypotheses, LearningDelta, Observation
 from ooda_dagster.core.settings import Messaging, Mode
 from ooda_dagster.ledger import Cycle, CycleRefusedError, Ledger
+from ooda_dagster.ledger.conversations import APPROVAL, Start
+from ooda_dagster.ledger.conversations import begin as begin_in
+from ooda_dagster.ledger.database import connection
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask
 
 FIVE = Messaging()
@@ -198,6 +203,43 @@ def test_a_request_that_is_not_due_yet_is_not_taken_by_a_run_of_hand(known: Ledg
     analyze = known.messages.load(Analyze, begin(known, trigger="hand").analysis_id)
     assert analyze is not None
     assert (analyze.trigger_reason, analyze.lookback_hours) == ("hand", None)
+
+
+def test_a_request_for_a_lookback_of_its_own_gets_a_cycle_of_its_own(known: Ledger) -> None:
+    first = begin(known)
+    known.cycles.interrupt(first.analysis_id, "boom", now=NOW + MINUTE)
+    assert known.cycles.pull_forward("t", NOW + 2 * MINUTE, "app asks", lookbackHours=48, requestedBy="app")
+    second = begin(known, 2)
+    assert second.analysis_id != first.analysis_id
+    analyze = known.messages.load(Analyze, second.analysis_id)
+    assert analyze is not None
+    assert analyze.lookback_hours == 48
+
+
+def test_who_asks_while_a_cycle_begins_waits_for_it(known: Ledger) -> None:
+    """Between the look at the request and the cycle's row, nothing that is asked may get lost."""
+    start = Start(NOW, "r1", "schedule", "propose")
+    with ThreadPoolExecutor(1) as pool:
+        with connection(known.engine) as conn:
+            begin_in(conn, "t", start, now=NOW, policy=FIVE)
+            asked = pool.submit(known.cycles.pull_forward, "t", NOW, "app asks", lookbackHours=48)
+            time.sleep(0.5)
+            assert not asked.done()
+        assert asked.result(5) is False
+    assert known.cycles.queue()[0].body == {}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_approvals_that_broke_off_are_left_to_the_next_cycle(known: Ledger, killed: bool) -> None:
+    known.cycles.request("t", NOW + 30 * MINUTE, "in half an hour")
+    first = begin(known, trigger=APPROVAL, analysis_id="approved-r1")
+    if killed:
+        ask(known, "update ooda.cycle set process_started = process_started - 100")
+    else:
+        known.cycles.interrupt(first.analysis_id, "boom", now=NOW)
+        assert known.cycles.queue()[0].reason == "in half an hour"
+    assert begin(known, 2).analysis_id != first.analysis_id
+    assert (known.cycles.get(first.analysis_id) or first).state == "failed"
 
 
 def test_a_reset_ends_what_is_open_and_clears_the_dead(known: Ledger) -> None:

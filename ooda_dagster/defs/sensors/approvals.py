@@ -11,6 +11,7 @@ from ooda_dagster.defs.jobs import APPROVED_JOB
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
 from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.conversations import APPROVAL
 from ooda_dagster.loop.approved import approved_by_people
 from ooda_dagster.loop.ooda import Ooda
 
@@ -65,5 +66,5 @@ def _request(ooda: Ooda, name: str, actions: Sequence[Action]) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{name}:{key}",
         partition_key=name,
-        tags={"ooda/target": name, "ooda/trigger": "approval", "ooda/mode": mode},
+        tags={"ooda/target": name, "ooda/trigger": APPROVAL, "ooda/mode": mode},
     )
