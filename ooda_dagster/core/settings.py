@@ -111,12 +111,13 @@ class Verifying(_Group):
 
 
 class Messaging(_Group):
-    """How often a message is tried, and how long the conversation of a cycle may last."""
+    """How often a message is tried, how long the conversation of a cycle may last, and how long it is kept."""
 
     max_attempts: PositiveInt = 5
     retry_s: Positive = 5  # before the second attempt of a run
     resume_s: Positive = 300  # before another run takes a broken cycle on; doubled each time
     lifetime_h: Positive = 2
+    keep_d: Positive = 90
 
 
 class History(_Group):

@@ -79,6 +79,12 @@ class Messages:
         with connection(self._engine) as conn:
             conversations.bury(conn, analysis_id, kind.phase, error, now)
 
+    def prune(self, target: str, before: datetime) -> None:
+        """Drop what was said before a time, dead letters with it; what came of it is in the journal."""
+        old = sa.and_(message.c.target == target, message.c.created_at < before)
+        with connection(self._engine) as conn:
+            conn.execute(sa.delete(message).where(old))
+
     def load(self, kind: type[M], analysis_id: str) -> M | None:
         """The output of a phase in an analysis."""
         query = sa.select(message.c.body).where(message.c.analysis_id == analysis_id, message.c.phase == kind.phase)

@@ -39,6 +39,7 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     if not results.replayed:
         loop.ledger.actions.learned([a.action_id for a in ended], results.analysis_id)
     now = loop.clock()
+    loop.ledger.messages.prune(loop.name, now - timedelta(days=loop.settings.messages.keep_d))
     return LearningDelta(
         analysis_id=results.analysis_id,
         target=loop.name,

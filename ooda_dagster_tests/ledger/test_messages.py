@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ooda_dagster.core.messages import Hypothesis, Observation
+from ooda_dagster.core.messages import Analyze, Hypothesis, Observation
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.ledger import Ledger
-from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask
+from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, register
 
 
 def observation(analysis_id: str = "a1", *, anomalies: int = 0, replayed: bool = False) -> Observation:
@@ -79,3 +79,15 @@ def test_a_hypothesis_is_kept_once_whatever_becomes_of_it(known: Ledger) -> None
     assert ask(known, "select hypothesis_id, analysis_id, priority, blocked_by from ooda.hypothesis") == [
         ("h1", "a1", 4, "size")
     ]
+
+
+def test_old_messages_of_a_target_go_with_their_dead_letters(known: Ledger) -> None:
+    register(known, "u")
+    for name in ("t", "u"):
+        begun = known.cycles.begin(name, due_at=NOW, run_id=name, trigger="hand", mode="propose", now=NOW)
+        known.messages.bury(Analyze, begun.analysis_id, "cannot be read", now=NOW)
+    known.messages.store(observation("young"), "r1")
+    ask(known, "update ooda.message set created_at = :at where phase = 'analyze'", at=NOW)
+    known.messages.prune("t", NOW + MINUTE)
+    assert ask(known, "select target, phase from ooda.message order by 1") == [("t", "observe"), ("u", "analyze")]
+    assert [d["target"] for d in known.queues.dead_letters()] == ["u"]
