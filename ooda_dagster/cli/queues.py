@@ -40,7 +40,7 @@ def list_queues(config: ConfigOption = None, target: TargetOption = None, as_jso
         return
     table(
         "Queues",
-        ["queue", "messages", "conversations", "oldest", "newest receipt", "most attempts", "dead letters"],
+        ["queue", "messages", "conversations", "oldest", "newest", "most attempts", "dead letters"],
         [
             (
                 str(d.queue),

@@ -21,7 +21,7 @@ _OPEN = ("running", "interrupted")
 
 @dataclass(frozen=True)
 class Depth:
-    """A queue: messages that wait or are being worked on, their conversations, the newest receipt, dead letters.
+    """A queue: messages that wait or are worked on, their conversations, the oldest, the newest ever, dead letters.
 
     In `analyze`, what waits is the timer's one request a target; it is no conversation before it is delivered.
     """
