@@ -40,8 +40,14 @@ def upstream(defs: dg.Definitions, key: dg.AssetKey) -> set[dg.AssetKey]:
     return set(defs.resolve_asset_graph().get(key).parent_keys)
 
 
-def test_the_merged_definitions_are_valid(merged: dg.Definitions) -> None:
-    dg.Definitions.validate_loadable(merged)
+def test_the_merged_definitions_load_with_all_of_theirs_and_all_of_ours(merged: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(merged)  # raises where two clash
+    both = (theirs.theirs, build_definitions(CONFIG, **NAMES))
+    for kind in ("schedule_defs", "sensor_defs"):
+        names = [[s.name for s in getattr(defs.get_repository_def(), kind)] for defs in (merged, *both)]
+        assert sorted(names[0]) == sorted(names[1] + names[2])
+    keys = [{spec.key for spec in defs.resolve_all_asset_specs()} for defs in (merged, *both)]
+    assert keys[0] == keys[1] | keys[2]
 
 
 def test_nothing_of_theirs_changes(merged: dg.Definitions) -> None:
