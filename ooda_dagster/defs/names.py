@@ -41,7 +41,7 @@ class Names:
 
     def op(self, name: str) -> str:
         """The step of an asset, as run configuration calls it."""
-        return "__".join(self.key(name).path)
+        return self.key(name).to_python_identifier()
 
     @property
     def cycle(self) -> Sequence[dg.AssetKey]:
