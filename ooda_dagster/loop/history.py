@@ -75,8 +75,8 @@ class History:
                 filled.mistakes[target.name] = str(error)
                 found = WorkloadDay(target.name, day, notes=[str(error)], decided=_UNREAD, computed_at=self._clock())
             kept = self._ledger.workload_days.store(found)
-            if kept.has_data and not found.has_data:
-                kept.notes.append("nothing is left to compute this day from: kept as it was computed before")
+            if kept.source != found.source:
+                kept.notes.extend(["less is left of this day now: kept as it was computed before", *found.notes])
             filled.days.append(kept)
             self._say(f"{day} {target.name}: {kept.source}")
         return filled

@@ -127,7 +127,10 @@ def test_a_day_whose_rollups_are_gone_is_kept(ledger: Ledger) -> None:
     ask(ledger, "delete from ooda.rollup")
     again = rolled(ledger, 1)
     assert (again.calls, again.computed_at) == (960, first.computed_at)
-    assert again.notes == ["nothing is left to compute this day from: kept as it was computed before"]
+    assert again.notes == [
+        "less is left of this day now: kept as it was computed before",
+        "the ledger has no rollups of that day",
+    ]
 
 
 def test_a_day_that_is_not_over_is_refused(ledger: Ledger) -> None:
