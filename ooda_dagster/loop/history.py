@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -107,7 +107,7 @@ class History:
         if path := target.settings.history.parquet:
             files = read_parquet_day(path, since, until, mapped=target.settings.requests)
             if files and files.requests:
-                return self._from_requests(target, day, files)
+                return self._from_requests(target, day, files, notes)
             notes.append(f"no request of that day in {path}" if files else f"no file matches {path}")
         notes.insert(0, "the ledger has no rollups of that day")
         return WorkloadDay(target.name, day, notes=notes, decided=decided, computed_at=self._clock())
@@ -176,7 +176,9 @@ class History:
             computed_at=self._clock(),
         )
 
-    def _from_requests(self, target: TargetConfig, day: date, found: RequestDay) -> WorkloadDay:
+    def _from_requests(
+        self, target: TargetConfig, day: date, found: RequestDay, notes: Sequence[str] = ()
+    ) -> WorkloadDay:
         why = "only requests are known of that day, no statements: no candidate can be valued"
         return WorkloadDay(
             target=target.name,
@@ -188,6 +190,7 @@ class History:
             p50_ms=found.p50_ms,
             p95_ms=found.p95_ms,
             decided={"candidates": 0, "reason": why, "declined": []},
+            notes=list(notes),
             computed_at=self._clock(),
         )
 

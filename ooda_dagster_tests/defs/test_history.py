@@ -195,13 +195,15 @@ def test_requests_in_parquet_files_tell_of_a_day_that_the_ledger_does_not(
             f"copy (select timestamptz '{midnight(ago(3))}' + i * interval 1 minute as request_timestamp, "
             f"10 + i as total_duration_ms, 'Completed' as status from range(100) t(i)) to '{tmp_path}/a.parquet'"
         )
-    days = Days(one_target(month, parquet=f"{tmp_path}/*.parquet"), instance)
+    days = Days(one_target(month, parquet=f"{tmp_path}/*.parquet", requests=True), instance)
     seen = days.metadata(days.run(ago(3)))
     assert seen["requests"] == 100
     assert f"Parquet files {tmp_path}/*.parquet" in {row["target"]: row["source"] for row in seen["days"]}["lake"]
     (day,) = month.workload_days.list(ago(3), ago(3), ["lake"])
     assert (day.requests, day.failed, day.p50_ms, day.calls) == (100, 0, 59.5, None)
     assert "no candidate can be valued" in day.decided["reason"]
+    (note,) = day.notes
+    assert note.startswith("the target's requests could not be read: ")
 
 
 def test_a_source_that_is_configured_wrongly_fails_the_run_after_the_others_are_kept(
