@@ -18,6 +18,7 @@ from ooda_dagster.core.hindsight import Candidate, hindsight
 from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.core.workload_day import Work, WorkloadDay, bounds, slower
 from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger.workload_days import Covered
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.observe import quantiles
 from ooda_dagster.loop.ooda import Ooda
@@ -91,8 +92,8 @@ class History:
 
     def _day(self, target: TargetConfig, day: date) -> WorkloadDay:
         since, until = bounds(day)
-        if self._ledger.workload_days.covered(target.name, since, until):
-            return self._from_rollups(target, day)
+        if covered := self._ledger.workload_days.covered(target.name, since, until):
+            return self._from_rollups(target, day, covered)
         notes: list[str] = []
         decided: dict[str, bool] = {}
         if target.settings.history.requests:
@@ -112,9 +113,8 @@ class History:
         notes.insert(0, "the ledger has no rollups of that day")
         return WorkloadDay(target.name, day, notes=notes, decided=decided, computed_at=self._clock())
 
-    def _from_rollups(self, target: TargetConfig, day: date) -> WorkloadDay:
+    def _from_rollups(self, target: TargetConfig, day: date, covered: Sequence[Covered]) -> WorkloadDay:
         name, settings, (since, until) = target.name, target.settings, bounds(day)
-        covered = self._ledger.workload_days.covered(name, since, until)
         hours = sum(c.hours for c in covered)
         work = self._work(name, day)
         total_ms = sum(w.total_ms for w in work.values())
