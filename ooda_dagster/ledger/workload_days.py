@@ -40,6 +40,8 @@ class WorkloadDays:
         values = asdict(found)
         row = insert(workload_day).values(**values)
         update = {name: row.excluded[name] for name in values if name not in ("target", "day")}
+        # Requests are kept for a shorter time than statements.
+        update |= {n: sa.func.coalesce(row.excluded[n], workload_day.c[n]) for n in ("requests", "failed", "avg_ms")}
         better = _told(row.excluded) >= _told(workload_day.c)
         with connection(self._engine) as conn:
             conn.execute(row.on_conflict_do_update(index_elements=["target", "day"], set_=update, where=better))

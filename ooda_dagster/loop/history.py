@@ -94,6 +94,8 @@ class History:
         since, until = bounds(day)
         if covered := self._ledger.workload_days.covered(target.name, since, until):
             return self._from_rollups(target, day, covered)
+        if known := self._counted(target, since, until):
+            return self._from_requests(target, day, known)
         notes: list[str] = []
         decided: dict[str, bool] = {}
         if target.settings.history.requests:
@@ -127,6 +129,7 @@ class History:
         ]
         gaps = self._ledger.rollups.gaps(name, since, until)
         notes += [f"gap, {row.kind}: {row.detail}" for row in gaps.itertuples()][:5]
+        requests = self._counted(target, since, until)
         then = look_back(self._ledger, name, until, settings)
         seen = hindsight(
             self._candidates(name),
@@ -150,6 +153,9 @@ class History:
             total_ms=total_ms,
             p50_ms=p50,
             p95_ms=p95,
+            requests=requests.requests if requests else None,
+            failed=requests.failed if requests else None,
+            avg_ms=requests.avg_ms if requests else None,
             top_statements=[
                 {
                     "fingerprint": fingerprint,
@@ -193,6 +199,11 @@ class History:
             notes=list(notes),
             computed_at=self._clock(),
         )
+
+    def _counted(self, target: TargetConfig, since: datetime, until: datetime) -> RequestDay | None:
+        """What the intake counted of a day, where it still keeps all of it."""
+        kept_since = self._clock() - timedelta(days=target.settings.requests.keep_d)
+        return self._ledger.requests.day(target.name, since, until) if since >= kept_since else None
 
     def _from_table(self, target: TargetConfig, since: datetime, until: datetime) -> RequestDay:
         """One read of the target's table, when it is its turn."""
