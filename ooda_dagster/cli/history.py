@@ -57,8 +57,7 @@ def _fill(past: History, missing: dict[date, list[str]]) -> dict[str, str]:
     mistakes: dict[str, str] = {}
     for name in sorted({name for names in missing.values() for name in names}):
         for day in (day for day, names in missing.items() if name in names):
-            if name not in mistakes:  # it would only be said again
-                mistakes |= past.fill(day, [name]).mistakes
+            mistakes |= past.fill(day, [name]).mistakes  # a day that the ledger knows does not need the files
     return mistakes
 
 
