@@ -28,9 +28,10 @@ def history(
     """Past days: what each target did, and what the loop would have proposed."""
     with errors():
         ooda = Ooda(with_ledger(load_config(config)))
-        names = [ooda.config.target(target).name] if target else sorted(ooda.config.targets)
+        targets = [ooda.config.target(name) for name in ([target] if target else sorted(ooda.config.targets))]
+        names = [t.name for t in targets]
         until = datetime.now(UTC).date() - timedelta(days=1)
-        since = max(until - timedelta(days=days - 1), first_day(ooda.config.targets.values()))
+        since = max(until - timedelta(days=days - 1), first_day(targets))
         past = History(ooda, say=say(as_json))
         mistakes = _fill(past, past.missing(since, until, names)) if fill else {}
         found = ooda.ledger.workload_days.list(since, until, names)

@@ -223,10 +223,9 @@ class History:
 
 
 def first_day(targets: Collection[TargetConfig], today: date | None = None) -> date:
-    """The earliest day that history tells of."""
-    set_days = [t.settings.history.start_day for t in targets if t.settings.history.start_day]
-    today = today or datetime.now(UTC).date()
-    return min(set_days, default=today - timedelta(days=DAYS_BACK))
+    """The earliest day that history tells of, of any of these targets."""
+    usual = (today or datetime.now(UTC).date()) - timedelta(days=DAYS_BACK)
+    return min((t.settings.history.start_day or usual for t in targets), default=usual)
 
 
 def texts(ledger: Ledger, days: Collection[WorkloadDay]) -> dict[tuple[str, str], str]:
