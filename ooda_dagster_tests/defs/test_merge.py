@@ -102,8 +102,9 @@ def test_a_source_asset_that_we_do_not_know_is_named() -> None:
 def test_the_snippet_of_the_docs_gives_the_names_that_it_says() -> None:
     text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
     (snippet,) = re.findall(r"```python\n(.+?)```", text, re.S)
-    found: dict[str, Any] = {"theirs": dg.Definitions()}
+    found: dict[str, Any] = {}
     exec(snippet, found)
+    assert [name for name, value in found.items() if isinstance(value, dg.Definitions)] == ["defs"]
     groups = {spec.key.to_user_string(): spec.group_name for spec in found["defs"].resolve_all_asset_specs()}
     assert groups["tuning/ooda/observations"] == "db_ooda_observe"
     assert dg.AssetKey(["exports", "pg_stat_statements"]) in upstream(found["defs"], OURS[0])
