@@ -38,7 +38,10 @@ class Row:
 def doctor(
     config: ConfigOption = None, target: TargetOption = None, url: UrlOption = None, as_json: JsonOption = False
 ) -> None:
-    """Look at everything that the loop needs, and name what is missing with its remedy. Changes nothing."""
+    """Look at everything that the loop needs, and name what is missing with its remedy.
+
+    Changes nothing but the ledger's tables, which it brings up to date.
+    """
     with errors():
         if url is not None:
             loaded, name = configuration(config, None, url)

@@ -28,9 +28,10 @@ def history(
     """Past days: what each target did, and what the loop would have proposed."""
     with errors():
         ooda = Ooda(with_ledger(load_config(config)))
-        names = [ooda.config.target(target).name] if target else sorted(ooda.config.targets)
+        targets = [ooda.config.target(name) for name in ([target] if target else sorted(ooda.config.targets))]
+        names = [t.name for t in targets]
         until = datetime.now(UTC).date() - timedelta(days=1)
-        since = max(until - timedelta(days=days - 1), first_day(ooda.config.targets.values()))
+        since = max(until - timedelta(days=days - 1), first_day(targets))
         past = History(ooda, say=say(as_json))
         mistakes = _fill(past, past.missing(since, until, names)) if fill else {}
         found = ooda.ledger.workload_days.list(since, until, names)
@@ -57,8 +58,7 @@ def _fill(past: History, missing: dict[date, list[str]]) -> dict[str, str]:
     mistakes: dict[str, str] = {}
     for name in sorted({name for names in missing.values() for name in names}):
         for day in (day for day, names in missing.items() if name in names):
-            if name not in mistakes:  # it would only be said again
-                mistakes |= past.fill(day, [name]).mistakes
+            mistakes |= past.fill(day, [name]).mistakes  # a day that the ledger knows does not need the files
     return mistakes
 
 

@@ -39,8 +39,11 @@ class DaysIOManager(dg.IOManager):
         context.log.debug("%s days are in the ledger", len(obj))
 
     def load_input(self, context: dg.InputContext) -> list[WorkloadDay]:
-        day = date.fromisoformat(context.partition_key)
-        return list(self._ooda.ledger.workload_days.list(day, day))
+        wanted = {date.fromisoformat(key) for key in context.asset_partition_keys}
+        if not wanted:
+            return []
+        found = self._ooda.ledger.workload_days.list(min(wanted), max(wanted))
+        return [day for day in found if day.day in wanted]
 
 
 def workload_days(

@@ -40,7 +40,7 @@ class Finding:
 
 def inspect_instance() -> Iterator[Finding]:
     """The instance of $DAGSTER_HOME, else ours, where there is one. Never raises: what is broken is a finding."""
-    yield _packages()
+    yield from _guarded("packages", _packages)
     theirs = os.environ.get("DAGSTER_HOME")
     home = Path(theirs) if theirs else home_directory() / "dagster"
     try:
@@ -54,7 +54,7 @@ def inspect_instance() -> Iterator[Finding]:
     if not (settings or {}).get("storage") and not (home / "history" / "runs.db").exists():
         yield Finding("instance", "ok", f"{home}, where nothing ran yet")
         # Opening it would make its files.
-        yield from _lines(settings or {})
+        yield from _guarded("dagster.yaml", lambda: _lines(settings or {}))
         return
     before = os.environ.get(_URL_VARIABLE)
     try:
@@ -63,7 +63,7 @@ def inspect_instance() -> Iterator[Finding]:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             yield Finding("instance", "ok", str(home))
             yield _storage(instance)
-            yield from _lines(settings or {})
+            yield from _guarded("dagster.yaml", lambda: _lines(settings or {}))
             yield from _guarded("daemons", lambda: _daemons(instance))
             yield from _guarded("schedules and sensors", lambda: _instigators(instance))
     except Exception as error:  # whatever a storage or a class of theirs raises
@@ -74,7 +74,7 @@ def inspect_instance() -> Iterator[Finding]:
             os.environ.pop(_URL_VARIABLE, None)
 
 
-def _packages() -> Finding:
+def _packages() -> Iterator[Finding]:
     """Dagster's packages are released together, and a mixture fails in odd ways."""
     found = {}
     for name in _FAMILY:
@@ -87,9 +87,10 @@ def _packages() -> Finding:
     library = ["0", str(int(core[1]) + 16), *core[2:]]
     same = found["dagster-webserver"] in ("none", found["dagster"])
     if same and found["dagster-postgres"] in ("none", ".".join(library)):
-        return Finding("packages", "ok", words + "; webserver and daemon should have the same")
+        yield Finding("packages", "ok", words + "; webserver and daemon should have the same")
+        return
     wanted = f"dagster-webserver=={found['dagster']} dagster-postgres=={'.'.join(library)}"
-    return Finding("packages", "warn", f"of different releases: {words}", f"pip install {wanted}")
+    yield Finding("packages", "warn", f"of different releases: {words}", f"pip install {wanted}")
 
 
 def _settings(home: Path) -> dict[str, Any] | None:

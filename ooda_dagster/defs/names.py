@@ -41,7 +41,7 @@ class Names:
 
     def op(self, name: str) -> str:
         """The step of an asset, as run configuration calls it."""
-        return "__".join(self.key(name).path)
+        return self.key(name).to_python_identifier()
 
     @property
     def cycle(self) -> Sequence[dg.AssetKey]:
@@ -55,12 +55,17 @@ def names_of(
     sources: Mapping[str, object] | None = None,
     owners: Sequence[str] | None = None,
 ) -> Names:
-    """Names as `ooda.toml` gives them, and over it a user: prefixes as words or lists, keys as Dagster takes them."""
+    """Names as `ooda.toml` gives them, and over it a user: prefixes and keys as words with / in them, or as lists."""
     prefix = deployment.key_prefix if key_prefix is None else key_prefix
     keys = deployment.source_assets if sources is None else sources
     return Names(
         tuple(p for p in prefix.split("/") if p) if isinstance(prefix, str) else tuple(prefix),
         deployment.group_prefix if group_prefix is None else group_prefix,
-        {name: dg.AssetKey.from_coercible(key) for name, key in keys.items()},  # type: ignore[arg-type]
+        {name: _key(key) for name, key in keys.items()},
         tuple(deployment.owners if owners is None else owners),
     )
+
+
+def _key(given: object) -> dg.AssetKey:
+    # Dagster's own reading of a word makes one part of it, with a / that no key may have.
+    return dg.AssetKey.from_user_string(given) if isinstance(given, str) else dg.AssetKey.from_coercible(given)  # type: ignore[arg-type]

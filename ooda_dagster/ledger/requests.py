@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.alarm import Reference, reference_of
+from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.ledger import request_keys as keys_sql
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.request_keys import ranges
@@ -183,16 +184,33 @@ class RequestBook:
 
     def totals(self, name: str, since: datetime, until: datetime) -> tuple[int, float | None] | None:
         """Requests of a window and the mean of their durations above zero (ms); None where it was not read whole."""
+        c = request_rollup.c
+        found = self._sums(name, since, until, c.n, c.n - c.n_zero, c.sum_ms)
+        if found is None:
+            return None
+        n, positive, total = found
+        return int(n or 0), float(total) / int(positive) if positive else None
+
+    def day(self, name: str, since: datetime, until: datetime) -> RequestDay | None:
+        """Completed requests of a day; None where it was not read whole, or nothing is kept of it."""
+        c = request_rollup.c
+        found = self._sums(name, since, until, c.n, c.failed, c.sum_ms)
+        if found is None or not found[0]:
+            return None
+        n, failed, total = int(found[0]), int(found[1]), float(found[2])
+        return RequestDay("ledger rollups of requests", n, failed, total / n, None, None)
+
+    def _sums(self, name: str, since: datetime, until: datetime, *terms: sa.ColumnElement[Any]) -> Any:
+        """Sums over the minutes of a window; None where it was not read whole."""
         progress = self.progress(name)
         start = since.replace(second=0, microsecond=0)
         fresh = timedelta(minutes=5)
         if progress is None or progress.behind or progress.covers_since > since or progress.read_at < until - fresh:
             return None
         c = request_rollup.c
-        query = sa.select(sa.func.sum(c.n), sa.func.sum(c.n - c.n_zero), sa.func.sum(c.sum_ms))
+        query = sa.select(*map(sa.func.sum, terms)).where(c.target == name, c.minute >= start, c.minute < until)
         with connection(self._engine) as conn:
-            n, positive, total = conn.execute(query.where(c.target == name, c.minute >= start, c.minute < until)).one()
-        return int(n or 0), float(total) / int(positive) if positive else None
+            return conn.execute(query).one()
 
     # ------------------------------------------------------------------ who was told
 

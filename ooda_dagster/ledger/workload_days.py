@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -34,12 +35,14 @@ class WorkloadDays:
     def store(self, found: WorkloadDay) -> WorkloadDay:
         """Keep a day in place of what was known of it, and return what is kept.
 
-        A day without data takes the place of nothing that had some: rollups go after 400 days, what they told stays.
+        What tells less takes the place of nothing that told more: rollups go after 400 days, what they told stays.
         """
         values = asdict(found)
         row = insert(workload_day).values(**values)
         update = {name: row.excluded[name] for name in values if name not in ("target", "day")}
-        better = sa.or_(workload_day.c.source == NO_DATA, row.excluded.source != NO_DATA)
+        # Requests are kept for a shorter time than statements.
+        update |= {n: sa.func.coalesce(row.excluded[n], workload_day.c[n]) for n in ("requests", "failed", "avg_ms")}
+        better = _told(row.excluded) >= _told(workload_day.c)
         with connection(self._engine) as conn:
             conn.execute(row.on_conflict_do_update(index_elements=["target", "day"], set_=update, where=better))
             kept = sa.select(*_COLUMNS).where(workload_day.c.target == found.target, workload_day.c.day == found.day)
@@ -86,6 +89,11 @@ class WorkloadDays:
         taken = row.on_conflict_do_update(index_elements=["target"], set_=later).returning(request_read.c.next_at)
         with connection(self._engine) as conn:
             return conn.execute(taken).scalar_one() - step
+
+
+def _told(day: Any) -> sa.Case[int]:
+    """Nothing, requests alone, or statements."""
+    return sa.case((day.source == NO_DATA, 0), (day.calls.is_(None), 1), else_=2)
 
 
 _WORK = sa.text(

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -18,6 +18,7 @@ from ooda_dagster.core.hindsight import Candidate, hindsight
 from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.core.workload_day import Work, WorkloadDay, bounds, slower
 from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger.workload_days import Covered
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.observe import quantiles
 from ooda_dagster.loop.ooda import Ooda
@@ -75,8 +76,8 @@ class History:
                 filled.mistakes[target.name] = str(error)
                 found = WorkloadDay(target.name, day, notes=[str(error)], decided=_UNREAD, computed_at=self._clock())
             kept = self._ledger.workload_days.store(found)
-            if kept.has_data and not found.has_data:
-                kept.notes.append("nothing is left to compute this day from: kept as it was computed before")
+            if kept.source != found.source:
+                kept.notes.extend(["less is left of this day now: kept as it was computed before", *found.notes])
             filled.days.append(kept)
             self._say(f"{day} {target.name}: {kept.source}")
         return filled
@@ -91,8 +92,10 @@ class History:
 
     def _day(self, target: TargetConfig, day: date) -> WorkloadDay:
         since, until = bounds(day)
-        if self._ledger.workload_days.covered(target.name, since, until):
-            return self._from_rollups(target, day)
+        if covered := self._ledger.workload_days.covered(target.name, since, until):
+            return self._from_rollups(target, day, covered)
+        if known := self._counted(target, since, until):
+            return self._from_requests(target, day, known)
         notes: list[str] = []
         decided: dict[str, bool] = {}
         if target.settings.history.requests:
@@ -107,14 +110,13 @@ class History:
         if path := target.settings.history.parquet:
             files = read_parquet_day(path, since, until, mapped=target.settings.requests)
             if files and files.requests:
-                return self._from_requests(target, day, files)
+                return self._from_requests(target, day, files, notes)
             notes.append(f"no request of that day in {path}" if files else f"no file matches {path}")
         notes.insert(0, "the ledger has no rollups of that day")
         return WorkloadDay(target.name, day, notes=notes, decided=decided, computed_at=self._clock())
 
-    def _from_rollups(self, target: TargetConfig, day: date) -> WorkloadDay:
+    def _from_rollups(self, target: TargetConfig, day: date, covered: Sequence[Covered]) -> WorkloadDay:
         name, settings, (since, until) = target.name, target.settings, bounds(day)
-        covered = self._ledger.workload_days.covered(name, since, until)
         hours = sum(c.hours for c in covered)
         work = self._work(name, day)
         total_ms = sum(w.total_ms for w in work.values())
@@ -127,6 +129,7 @@ class History:
         ]
         gaps = self._ledger.rollups.gaps(name, since, until)
         notes += [f"gap, {row.kind}: {row.detail}" for row in gaps.itertuples()][:5]
+        requests = self._counted(target, since, until)
         then = look_back(self._ledger, name, until, settings)
         seen = hindsight(
             self._candidates(name),
@@ -150,6 +153,9 @@ class History:
             total_ms=total_ms,
             p50_ms=p50,
             p95_ms=p95,
+            requests=requests.requests if requests else None,
+            failed=requests.failed if requests else None,
+            avg_ms=requests.avg_ms if requests else None,
             top_statements=[
                 {
                     "fingerprint": fingerprint,
@@ -176,7 +182,9 @@ class History:
             computed_at=self._clock(),
         )
 
-    def _from_requests(self, target: TargetConfig, day: date, found: RequestDay) -> WorkloadDay:
+    def _from_requests(
+        self, target: TargetConfig, day: date, found: RequestDay, notes: Sequence[str] = ()
+    ) -> WorkloadDay:
         why = "only requests are known of that day, no statements: no candidate can be valued"
         return WorkloadDay(
             target=target.name,
@@ -188,8 +196,14 @@ class History:
             p50_ms=found.p50_ms,
             p95_ms=found.p95_ms,
             decided={"candidates": 0, "reason": why, "declined": []},
+            notes=list(notes),
             computed_at=self._clock(),
         )
+
+    def _counted(self, target: TargetConfig, since: datetime, until: datetime) -> RequestDay | None:
+        """What the intake counted of a day, where it still keeps all of it."""
+        kept_since = self._clock() - timedelta(days=target.settings.requests.keep_d)
+        return self._ledger.requests.day(target.name, since, until) if since >= kept_since else None
 
     def _from_table(self, target: TargetConfig, since: datetime, until: datetime) -> RequestDay:
         """One read of the target's table, when it is its turn."""
@@ -209,10 +223,9 @@ class History:
 
 
 def first_day(targets: Collection[TargetConfig], today: date | None = None) -> date:
-    """The earliest day that history tells of."""
-    set_days = [t.settings.history.start_day for t in targets if t.settings.history.start_day]
-    today = today or datetime.now(UTC).date()
-    return min(set_days, default=today - timedelta(days=DAYS_BACK))
+    """The earliest day that history tells of, of any of these targets."""
+    usual = (today or datetime.now(UTC).date()) - timedelta(days=DAYS_BACK)
+    return min((t.settings.history.start_day or usual for t in targets), default=usual)
 
 
 def texts(ledger: Ledger, days: Collection[WorkloadDay]) -> dict[tuple[str, str], str]:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from dagster._daemon.types import DaemonHeartbeat
 
+from ooda_dagster.defs import inspection
 from ooda_dagster.defs.inspection import Finding, inspect_instance
 from ooda_dagster.defs.jobs import make_jobs
 from ooda_dagster.defs.names import Names
@@ -104,6 +105,21 @@ def test_a_broken_or_silent_instance_is_a_row(their_home: Path, ooda: Run, text:
     (failed,) = [f for f in inspect_instance() if f.state == "fail"]
     assert word in f"{failed.what} {failed.found}"
     assert MARKER not in failed.found
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_lines_that_are_no_tables_are_a_row(their_home: Path, ran: bool) -> None:
+    if ran:
+        with dg.DagsterInstance.get():
+            pass
+    (their_home / "dagster.yaml").write_text("run_monitoring: true\n")
+    assert {f.state for f in findings().values()} >= {"ok"}
+    assert any(f.state != "ok" and ("bool" in f.found or "run_monitoring" in f.found) for f in findings().values())
+
+
+def test_a_dagster_of_an_odd_version_is_a_row(their_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "version", lambda name: "1!0+dev")  # as in a checkout of Dagster
+    assert findings()["packages"].state == "warn"
 
 
 def test_json_holds_the_rows_and_a_bare_instance_fails_nothing(

@@ -68,9 +68,11 @@ def test_what_was_filled_is_not_filled_again(ooda: Run, week: Ledger) -> None:
 
 
 def test_files_that_cannot_be_read_are_told_once_and_end_with_the_exit_code_of_a_mistake(
-    ooda: Run, configured: Callable[..., None], tmp_path: Path
+    ooda: Run, configured: Callable[..., None], ledger: Ledger, tmp_path: Path
 ) -> None:
     configured()
+    statement = know(ledger, "shop")["s1"]
+    buckets(ledger, full_day(ago(1), {statement: (960, 96.0)}), "shop")
     (tmp_path / "a.parquet").write_text("none")
     with (tmp_path / "ooda.toml").open("a") as file:
         file.write(f'[target.shop.history]\nparquet = "{tmp_path}/a.parquet"\n')
@@ -78,7 +80,8 @@ def test_files_that_cannot_be_read_are_told_once_and_end_with_the_exit_code_of_a
     assert ran.code == 2
     assert "a.parquet cannot be read" in ran.err
     assert list(ran.json["mistakes"]) == ["shop"]
-    assert len(ran.json["missing"]) == 3
+    assert [m["day"] for m in ran.json["missing"]] == [ago(3).isoformat(), ago(2).isoformat()]
+    assert ran.json["days"][-1]["calls"] == 960  # the ledger tells of it without the files
 
 
 def test_an_unknown_target_is_told_with_the_nearest(ooda: Run, configured: Callable[..., None]) -> None:

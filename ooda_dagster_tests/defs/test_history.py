@@ -195,13 +195,15 @@ def test_requests_in_parquet_files_tell_of_a_day_that_the_ledger_does_not(
             f"copy (select timestamptz '{midnight(ago(3))}' + i * interval 1 minute as request_timestamp, "
             f"10 + i as total_duration_ms, 'Completed' as status from range(100) t(i)) to '{tmp_path}/a.parquet'"
         )
-    days = Days(one_target(month, parquet=f"{tmp_path}/*.parquet"), instance)
+    days = Days(one_target(month, parquet=f"{tmp_path}/*.parquet", requests=True), instance)
     seen = days.metadata(days.run(ago(3)))
     assert seen["requests"] == 100
     assert f"Parquet files {tmp_path}/*.parquet" in {row["target"]: row["source"] for row in seen["days"]}["lake"]
     (day,) = month.workload_days.list(ago(3), ago(3), ["lake"])
     assert (day.requests, day.failed, day.p50_ms, day.calls) == (100, 0, 59.5, None)
     assert "no candidate can be valued" in day.decided["reason"]
+    (note,) = day.notes
+    assert note.startswith("the target's requests could not be read: ")
 
 
 def test_a_source_that_is_configured_wrongly_fails_the_run_after_the_others_are_kept(
@@ -247,14 +249,21 @@ def test_a_target_that_opted_in_and_does_not_answer_has_no_data_and_is_asked_aga
     assert day.decided == {"unread": True}
 
 
-def test_whoever_reads_the_asset_gets_the_rows_of_the_day(days: Days, month: Ledger) -> None:
+@pytest.mark.parametrize(("offset", "calls"), [(0, 9600 + 9600 + 960), (-1, 960)])
+def test_whoever_reads_the_asset_gets_the_rows_of_the_days_that_they_map_to(
+    days: Days, month: Ledger, offset: int, calls: int
+) -> None:
+    mapping = dg.TimeWindowPartitionMapping(start_offset=offset, end_offset=offset)
+
     @dg.asset(
-        ins={"days": dg.AssetIn(key=key("workload_days"))}, partitions_def=dg.DailyPartitionsDefinition("2020-01-01")
+        ins={"days": dg.AssetIn(key=key("workload_days"), partition_mapping=mapping)},
+        partitions_def=dg.DailyPartitionsDefinition("2020-01-01"),
     )
     def mine(days: list) -> int:  # type: ignore[type-arg]
         return sum(d.calls or 0 for d in days)
 
     days.run(ago(3))
+    days.run(ago(4), targets=["crm"])
     theirs = build_definitions(days.config)
     source = theirs.get_assets_def(key("workload_days"))
     assert theirs.resources is not None
@@ -265,4 +274,4 @@ def test_whoever_reads_the_asset_gets_the_rows_of_the_day(days: Days, month: Led
         resources={name: theirs.resources[name] for name in ("ooda", "ooda_days")},
         instance=days.instance,
     )
-    assert result.output_for_node("mine") == 9600 + 9600 + 960
+    assert result.output_for_node("mine") == calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from ooda_dagster.config import Config, Deployment, Reference, TargetConfig, loa
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.names import names_of
 from ooda_dagster_tests.defs import theirs
 from ooda_dagster_tests.defs.ground import NAME, PHASES, Ground
 
@@ -40,8 +42,14 @@ def upstream(defs: dg.Definitions, key: dg.AssetKey) -> set[dg.AssetKey]:
     return set(defs.resolve_asset_graph().get(key).parent_keys)
 
 
-def test_the_merged_definitions_are_valid(merged: dg.Definitions) -> None:
-    dg.Definitions.validate_loadable(merged)
+def test_the_merged_definitions_load_with_all_of_theirs_and_all_of_ours(merged: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(merged)  # raises where two clash
+    both = (theirs.theirs, build_definitions(CONFIG, **NAMES))
+    for kind in ("schedule_defs", "sensor_defs"):
+        names = [[s.name for s in getattr(defs.get_repository_def(), kind)] for defs in (merged, *both)]
+        assert sorted(names[0]) == sorted(names[1] + names[2])
+    keys = [{spec.key for spec in defs.resolve_all_asset_specs()} for defs in (merged, *both)]
+    assert keys[0] == keys[1] | keys[2]
 
 
 def test_nothing_of_theirs_changes(merged: dg.Definitions) -> None:
@@ -89,6 +97,24 @@ def test_lineage_leads_through_their_assets(merged: dg.Definitions) -> None:
 def test_a_source_asset_that_we_do_not_know_is_named() -> None:
     with pytest.raises(ValueError, match="no source asset statement; there are: statements"):
         build_definitions(CONFIG, source_assets={"statement": "x"})
+
+
+def test_the_snippet_of_the_docs_gives_the_names_that_it_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.+?)```", text, re.S)
+    found: dict[str, Any] = {}
+    exec(snippet, found)
+    assert [name for name, value in found.items() if isinstance(value, dg.Definitions)] == ["defs"]
+    groups = {spec.key.to_user_string(): spec.group_name for spec in found["defs"].resolve_all_asset_specs()}
+    assert groups["tuning/ooda/observations"] == "db_ooda_observe"
+    assert dg.AssetKey(["exports", "pg_stat_statements"]) in upstream(found["defs"], OURS[0])
+
+
+def test_a_step_is_called_as_dagster_calls_it() -> None:
+    """Keys may have characters that steps may not."""
+    defs = build_definitions(CONFIG, key_prefix="my-team/v1.2")
+    names = names_of(Deployment(), "my-team/v1.2")
+    assert names.op("observations") == defs.get_assets_def(names.key("observations")).op.name
 
 
 def test_names_may_stand_in_the_configuration() -> None:

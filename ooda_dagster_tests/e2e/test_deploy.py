@@ -100,9 +100,11 @@ def test_what_the_image_copies_is_there_and_no_secret_is_in_it() -> None:
 
 def test_the_configuration_of_the_image_loads() -> None:
     config = load_config(ROOT / "deploy" / "ooda.toml")
-    wanted = {str(config.ledger), *(str(t.observe) for t in config.targets.values())}
-    given = set(COMPOSE["services"]["code"]["environment"])
-    assert {reference.removeprefix("env:") for reference in wanted} <= given
+    references = {str(config.ledger), *(str(t.observe) for t in config.targets.values())}
+    wanted = {reference.removeprefix("env:") for reference in references}
+    given = {name: set(COMPOSE["services"][name]["environment"]) for name in ("code", "webserver", "daemon")}
+    assert wanted <= given["code"]
+    assert not wanted & (given["webserver"] | given["daemon"])  # what does not connect holds no password of it
 
 
 class Deployment:

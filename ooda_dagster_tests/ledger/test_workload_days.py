@@ -29,6 +29,25 @@ def test_a_day_is_replaced_but_never_by_no_data(known: Ledger) -> None:
     assert ask(known, "select count(*) from ooda.workload_day") == [(1,)]
 
 
+def test_requests_alone_take_the_place_of_no_statements(known: Ledger) -> None:
+    nothing = WorkloadDay("t", DAY, computed_at=NOW)
+    requests = replace(nothing, source="table calls", requests=7)
+    assert [known.workload_days.store(day).source for day in (requests, nothing, FULL, requests, nothing)] == [
+        "table calls",
+        "table calls",
+        FULL.source,
+        FULL.source,
+        FULL.source,
+    ]
+    assert known.workload_days.store(replace(FULL, calls=0, source="a quiet day")).source == "a quiet day"
+
+
+def test_a_day_keeps_its_requests_when_they_are_gone_before_its_statements(known: Ledger) -> None:
+    known.workload_days.store(replace(FULL, requests=7, failed=1, avg_ms=3.0))
+    again = known.workload_days.store(replace(FULL, calls=20))
+    assert (again.calls, again.requests, again.failed, again.avg_ms) == (20, 7, 1, 3.0)
+
+
 def test_days_are_listed_by_day_and_target_with_both_ends(known: Ledger) -> None:
     for name, back in (("t", 0), ("a", 0), ("t", 1), ("t", 2)):
         known.workload_days.store(replace(FULL, target=name, day=DAY - timedelta(days=back)))

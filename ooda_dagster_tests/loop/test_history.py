@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ooda_dagster.config import ConfigError
+from ooda_dagster.config import ConfigError, Reference, TargetConfig
 from ooda_dagster.core.hindsight import THERE
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.workload_day import WorkloadDay
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.history import History
+from ooda_dagster.loop.history import History, first_day
 from ooda_dagster_tests.loop.days import (
     MINUTE,
     NOW,
@@ -127,7 +128,10 @@ def test_a_day_whose_rollups_are_gone_is_kept(ledger: Ledger) -> None:
     ask(ledger, "delete from ooda.rollup")
     again = rolled(ledger, 1)
     assert (again.calls, again.computed_at) == (960, first.computed_at)
-    assert again.notes == ["nothing is left to compute this day from: kept as it was computed before"]
+    assert again.notes == [
+        "less is left of this day now: kept as it was computed before",
+        "the ledger has no rollups of that day",
+    ]
 
 
 def test_a_day_that_is_not_over_is_refused(ledger: Ledger) -> None:
@@ -249,3 +253,21 @@ def test_missing_days_are_those_that_nobody_rolled_up(ledger: Ledger) -> None:
     past.fill(ago(2), ["t"])
     past.fill(ago(1))
     assert past.missing(ago(3), ago(1), ["t", "u"]) == {ago(3): ["t", "u"], ago(2): ["u"]}
+
+
+@pytest.mark.parametrize(
+    ("starts", "first"),
+    [
+        ([], "2025-02-01"),
+        ([None], "2025-02-01"),
+        (["2026-01-15", "2026-02-01"], "2026-01-15"),
+        (["2026-01-15", None], "2025-02-01"),
+        (["2024-01-01", None], "2024-01-01"),
+    ],
+)
+def test_history_begins_with_the_earliest_of_the_targets(starts: list[str | None], first: str) -> None:
+    """One that begins late takes no day from another that says nothing."""
+    nowhere = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
+    settings = [Settings.model_validate({"history": {"start_day": start}}) for start in starts]
+    targets = [TargetConfig(str(n), nowhere, settings=s) for n, s in enumerate(settings)]
+    assert first_day(targets, date(2026, 3, 8)) == date.fromisoformat(first)

@@ -19,7 +19,7 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.history import History
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster_tests.ledger.ground import ask
-from ooda_dagster_tests.loop.days import NOW, ago, config_of, midnight
+from ooda_dagster_tests.loop.days import DEAD, NOW, ago, buckets, config_of, full_day, know, midnight
 from ooda_dagster_tests.loop.ground import with_settings
 from ooda_dagster_tests.loop.requests import Service
 
@@ -36,12 +36,12 @@ MAPPED = {
 }
 
 
-def day_of(ledger: Ledger, observe: str, **history: Any) -> WorkloadDay:
-    """Yesterday, by MAPPED."""
-    config = config_of(ledger, "t")
-    settings = Settings.model_validate({"history": history, "requests": MAPPED})
-    target = replace(config.target("t"), settings=settings, observe=Reference.literal(observe))
-    ooda = Ooda(Config(config.ledger, {"t": target}))
+def day_of(ledger: Ledger, observe: str = DEAD, *, name: str = "t", keep_d: float = 35, **history: Any) -> WorkloadDay:
+    """Yesterday, by MAPPED. The intake read nothing of a target t."""
+    config = config_of(ledger, name)
+    settings = Settings.model_validate({"history": history, "requests": {**MAPPED, "keep_d": keep_d}})
+    target = replace(config.target(name), settings=settings, observe=Reference.literal(observe))
+    ooda = Ooda(Config(config.ledger, {name: target}))
     with closing(ooda.ledger):
         (day,) = History(ooda, clock=lambda: NOW, wait=lambda _: None).fill(ago(1)).days
     return day
@@ -79,3 +79,13 @@ def test_the_intake_the_table_and_the_files_tell_the_same(calls: Service, tmp_pa
     for day in (table, lake):
         assert (day.requests, day.failed, day.avg_ms) == (n, failed, float(total_ms) / 100) == (100, 25, 6312.5)
     assert (table.p50_ms, table.p95_ms) == (lake.p50_ms, lake.p95_ms)
+
+    # What the intake counted is in the ledger: nobody is asked.
+    assert not day_of(ledger, name=calls.loop.name, keep_d=0.5).has_data  # half of it may be gone
+    counted = day_of(ledger, name=calls.loop.name, requests=True)
+    assert (counted.source, counted.p95_ms) == ("ledger rollups of requests", None)
+    assert (counted.requests, counted.failed, counted.avg_ms) == (100, 25, 6312.5)
+    statement = know(ledger, calls.loop.name, count=1)["s1"]
+    buckets(ledger, full_day(ago(1), {statement: (960, 96.0)}), calls.loop.name)
+    whole = day_of(ledger, name=calls.loop.name)
+    assert (whole.calls, whole.requests, whole.failed, whole.avg_ms) == (960, 100, 25, 6312.5)
