@@ -213,3 +213,21 @@ def test_a_scan_of_a_large_table_is_refused_by_name(make: Make, monkeypatch: pyt
     taken = service.read()
     assert taken.error is not None
     assert "no index leads with requests.requested_at" in taken.error
+
+
+def test_a_large_table_without_an_index_on_its_ids_is_never_scanned(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ooda_dagster.targets.postgres.requests._MAX_SCAN_COST", 500.0)
+    service.run("alter table inference_requests drop constraint inference_requests_pkey")
+    service.run(
+        "insert into inference_requests (inference_id, total_duration_ms, status) "
+        "select g, 5, 'ok' from generate_series(1, 30000) g"
+    )
+    service.run("analyze inference_requests")
+    scans = "select pg_stat_force_next_flush(), seq_scan from pg_stat_user_tables where relname = 'inference_requests'"
+    before = service.database.execute(scans)
+    taken = service.read()
+    assert taken.error is not None
+    assert "no index leads with requests.id" in taken.error
+    assert service.database.execute(scans) == before

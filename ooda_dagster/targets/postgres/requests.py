@@ -43,19 +43,16 @@ class PostgresRequestTable:
 
     def highest(self) -> int | None:
         """The highest id, of rows without a duration too."""
-        row = self._ask("select {id}::bigint as id from {table} where {id} is not null order by {id} desc limit 1", {})
-        return row[0].id if row else None
+        return self._end("desc")
 
     def before(self, since: datetime) -> int | None:
         """The last id that was requested before; found by bisection, as the time may have no index.
 
         Ids are taken to grow with time, about. None where all were requested since.
         """
-        first = self._ask("select {id}::bigint as id from {table} where {id} is not null order by {id} limit 1", {})
-        high = self.highest()
-        if not first or high is None:
+        low, high = self._end("asc"), self.highest()
+        if low is None or high is None:
             return None
-        low = int(first[0].id)
         text = (
             "select {id}::bigint as id, {requested_at} >= {since} as inside from {table} "
             "where {id} >= %(id)s order by {id} limit 1"
@@ -111,6 +108,12 @@ class PostgresRequestTable:
             return self._connection.execute(text, values).fetchall()
         except psycopg.Error as error:
             raise told(error, f"reading {self.label}") from error
+
+    def _end(self, order: str) -> int | None:
+        """The first id in this order. A scan is refused here already: what follows goes by the same index."""
+        text = "select {id}::bigint as id from {table} where {id} is not null order by {id}"
+        rows = self._bounded(self._table.compose(f"{text} {order} limit 1 /* ooda */"), {}, _NO_INDEX.format("id"))
+        return int(rows[0].id) if rows else None
 
     def _ask(self, text: str, values: dict[str, Any]) -> list[Any]:
         try:
