@@ -115,7 +115,12 @@ class RequestBook:
             locked = sa.select(request_progress.c.version).where(request_progress.c.target == name).with_for_update()
             if conn.execute(locked).scalar_one_or_none() != (before.version if before else None):
                 return None
-            values = {**asdict(after), "version": (before.version if before else 0) + 1}
+            old = after.read_at - timedelta(days=keep_d)
+            values = {
+                **asdict(after),
+                "version": (before.version if before else 0) + 1,
+                "covers_since": max(after.covers_since, old),
+            }
             row = insert(request_progress).values(target=name, **values)
             if before is None:
                 row = row.on_conflict_do_nothing()
@@ -130,7 +135,6 @@ class RequestBook:
                 conn.execute(sa.delete(request_rollup).where(request_rollup.c.target == name, again))
             note = self._remember(conn, name, after, keys, max_remembered)
             _add(conn, name, rollups)
-            old = after.read_at - timedelta(days=keep_d)
             if before is None or before.read_at.hour != after.read_at.hour:
                 _drop_older(conn, name, old)
             if batch is None and note is None:
