@@ -121,9 +121,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """Somebody asked for an analysis from inside the database."""
+    """Somebody asked for an analysis from inside the database. `key` tells this call from any other."""
 
-    request_id: int
+    key: int
     requested_at: datetime
     requested_by: str
     lookback_hours: float

@@ -80,7 +80,7 @@ def _take_up(
     if held := cycles.held(name, now, floor):
         return None, f"{len(asked)} requests wait, as {held}"
     body = {"lookbackHours": max(a.lookback_hours for a in asked), "requestedBy": who}
-    ids = [a.request_id for a in asked]
-    if not ooda.ledger.requests.take_up(name, ids, at=now, reason=f"{who} asked for it", body=body):
+    keys = {a.key: a.requested_at for a in asked}
+    if not ooda.ledger.requests.take_up(name, keys, at=now, reason=f"{who} asked for it", body=body):
         return None, f"{len(asked)} requests wait, as a cycle runs"
     return request_if_due(context.instance, ooda, name, now, trigger="request"), f"{who} asked for an analysis"
