@@ -180,6 +180,18 @@ def test_a_target_without_the_function_is_asked_once_and_not_named(asked: Asked)
     assert len(asked.tick()) == 1
 
 
+def test_a_target_that_cannot_be_made_known_does_not_stop_the_others(asked: Asked) -> None:
+    asked.install()
+    asked.register()
+    asked.ask()
+    unset = TargetConfig("a", asked.ooda.config.targets[NAME].observe, act=Reference("env", "OODA_TEST_NOT_SET"))
+    asked.ooda.config = Config(asked.ooda.config.ledger, {"a": unset, **asked.ooda.config.targets})
+    (request,) = asked.tick()
+    assert request.partition_key == NAME
+    assert asked.tick() == []
+    assert "a: the environment variable OODA_TEST_NOT_SET is not set" in asked.said
+
+
 def test_forty_targets_of_which_most_are_dead_fit_into_a_tick(asked: Asked) -> None:
     asked.install()
     asked.register()
