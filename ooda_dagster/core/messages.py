@@ -79,7 +79,7 @@ class Observation(Message):
     mode: Mode
     scope: Literal["full", "performance", "embeddings", "models"] = "full"
     lookback_hours: float
-    total_inferences: int | None = None  # None: the target has no table of inference requests
+    total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None
     anomaly_count: int | None = None  # None: requests were not scored
     anomalies: list[dict[str, Any]] = Field(default_factory=list)

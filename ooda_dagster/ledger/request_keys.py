@@ -60,7 +60,7 @@ RAISE_MARK = sa.text(
     """
 )
 DROP_BUCKETS = sa.text(
-    "delete from ooda.request_seen where target = :target and source = 'inference' "
+    "delete from ooda.request_seen where target = :target and source = :source "
     "and bucket_start <= cast(:floor as timestamptz) - interval '1 minute'"
 )
 RAISE_FLOOR = sa.text(

@@ -26,6 +26,8 @@ from ooda_dagster.ledger.timer import pull
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 _SUMS = ("n", "n_zero", "failed", "sum_ms", "sum_ms_sq", "sum_log_ms", "sum_log_ms_sq", "tokens")
 _CHUNK = 1000
+#: Requests for an analysis are shown for 7 days.
+_ASKED_KEPT = timedelta(days=9)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,12 @@ class RequestBook:
             locked = sa.select(request_progress.c.version).where(request_progress.c.target == name).with_for_update()
             if conn.execute(locked).scalar_one_or_none() != (before.version if before else None):
                 return None
-            values = {**asdict(after), "version": (before.version if before else 0) + 1}
+            old = after.read_at - timedelta(days=keep_d)
+            values = {
+                **asdict(after),
+                "version": (before.version if before else 0) + 1,
+                "covers_since": max(after.covers_since, old),
+            }
             row = insert(request_progress).values(target=name, **values)
             if before is None:
                 row = row.on_conflict_do_nothing()
@@ -131,7 +138,6 @@ class RequestBook:
                 conn.execute(sa.delete(request_rollup).where(request_rollup.c.target == name, again))
             note = self._remember(conn, name, after, keys, max_remembered)
             _add(conn, name, rollups)
-            old = after.read_at - timedelta(days=keep_d)
             if before is None or before.read_at.hour != after.read_at.hour:
                 _drop_older(conn, name, old)
             if batch is None and note is None:
@@ -157,12 +163,12 @@ class RequestBook:
             conn.execute(keys_sql.TRIM, {"target": name, "above": raised, "highest": after.highest})
             what = f"rows up to id {raised} that complete later"
         else:
-            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "floor": after.floor_at})
+            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "source": "inference", "floor": after.floor_at})
             raised = conn.execute(keys_sql.RAISE_FLOOR, {"target": name, "most": most}).scalar_one_or_none()
             if raised is None:
                 return None
             values = {"floor_at": raised}
-            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "floor": raised})
+            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "source": "inference", "floor": raised})
             what = "older rows that complete later"
         moved = sa.update(request_progress).where(request_progress.c.target == name)
         conn.execute(moved.values(**values))
@@ -252,14 +258,21 @@ class RequestBook:
     # ------------------------------------------------------------------ requests for an analysis
 
     def take_up(
-        self, name: str, request_ids: Sequence[int], *, at: datetime, reason: str, body: dict[str, Any]
+        self, name: str, asked: Mapping[int, datetime], *, at: datetime, reason: str, body: dict[str, Any]
     ) -> bool:
-        """Pull the timer and note the requests as taken up, in one transaction; False where a cycle runs."""
+        """Pull the timer and note the requests (key → when) as taken up, in one transaction; False where a cycle runs.
+
+        Their keys are kept for longer than the target shows a request.
+        """
         with connection(self._engine) as conn:
             if pull(conn, name, at, reason, body) is None:
                 return False
-            values = {"target": name, "source": "analysis", "bucket": ALWAYS, "keys": ranges(request_ids)}
-            conn.execute(keys_sql.REMEMBER, values)
+            for key, when in asked.items():
+                day = when.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+                values = {"target": name, "source": "analysis", "bucket": day, "keys": ranges([key])}
+                conn.execute(keys_sql.REMEMBER, values)
+            old = max(asked.values()) - _ASKED_KEPT
+            conn.execute(keys_sql.DROP_BUCKETS, {"target": name, "source": "analysis", "floor": old})
             return True
 
 

@@ -140,8 +140,8 @@ def deliver(ledger: Ledger, alerts: Alerts, now: datetime) -> list[str]:
         done = not error
         ledger.alerts.sent(alert.alert_id, sent, delivered_at=now if done else None, error=error or None)
         lines.append(f"told: {alert.text}" if done else f"not told: {alert.text} ({error})")
-        if error:
-            break  # the next would fare no better; it comes first in the next tick
+        if len(sent) == len(alert.sent_to):
+            break  # no channel takes anything; the next would fare no better, and comes first in the next tick
     return lines
 
 

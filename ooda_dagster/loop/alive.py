@@ -59,7 +59,7 @@ def liveness(ledger: Ledger, name: str, now: datetime) -> Liveness:
     row = ledger.cycles.registered(name)
     if row is None:
         return Liveness(name, [Fact("target", "the ledger has never seen it", _SCHEDULE)])
-    newest = ledger.cycles.latest(name, FAILURES)
+    newest = ledger.cycles.latest(name, FAILURES + 1)  # one of them may run still
     facts = [_last(newest), _running(newest, now), _next(ledger, name, newest, now), _failures(newest)]
     facts.append(_sample(ledger, name, row["last_sampled_at"], row["first_seen"], now))
     paused = row["paused_at"]
@@ -97,7 +97,7 @@ def _next(ledger: Ledger, name: str, newest: Sequence[Cycle], now: datetime) -> 
 
 
 def _failures(newest: Sequence[Cycle]) -> Fact:
-    ended = [c for c in newest if c.state != "running"]
+    ended = [c for c in newest if c.state != "running"][:FAILURES]
     failed = [c for c in ended if c.state in ("failed", "interrupted")]
     if len(ended) < FAILURES or len(failed) < len(ended):
         return Fact("failed cycles", f"{len(failed)} of the last {len(ended)}")

@@ -89,17 +89,23 @@ def _recovered(loop: Loop) -> list[BlindSpot]:
 def _inferences(
     loop: Loop, session: Observing, cycle: Cycle, hours: float, blind: list[BlindSpot]
 ) -> tuple[int | None, float | None]:
-    """Inference requests of the lookback and their mean duration: from the rollups, or counted in the table."""
+    """Inference requests of the lookback and their mean duration (ms): from the rollups, else counted in the table."""
     taken = intake_session(loop, session, analysis_id=cycle.analysis_id)
     if taken.error:
         blind.append(BlindSpot(what="inference requests", why=taken.error))
     blind += [BlindSpot(what=f"{n} inference requests", why=why) for why, n in taken.rejected.items()]
-    if taken.table is not None:
-        now = loop.clock()
-        if known := loop.ledger.requests.totals(loop.name, now - timedelta(hours=hours), now):
-            return known
-    counted = session.requests(hours)
-    return (counted.total, counted.avg_duration_ms) if counted else (None, None)
+    if taken.table is None:
+        return None, None
+    now = loop.clock()
+    since = now - timedelta(hours=hours)
+    if known := loop.ledger.requests.totals(loop.name, since, now):
+        return known
+    try:
+        table = session.request_table(loop.settings.requests)
+        return table.totals(since) if table else (None, None)
+    except TargetError as error:
+        blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))
+        return None, None
 
 
 def _same_database(loop: Loop, seen: Capabilities) -> None:

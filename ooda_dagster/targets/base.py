@@ -15,7 +15,7 @@ import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue, Index
 from ooda_dagster.core.messages import BlindSpot
-from ooda_dagster.core.settings import Requests as RequestColumns
+from ooda_dagster.core.settings import Requests
 
 
 class TargetError(RuntimeError):
@@ -111,14 +111,6 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Requests:
-    """Inference requests of a window, where the target has a table of them."""
-
-    total: int
-    avg_duration_ms: float | None
-
-
-@dataclass(frozen=True)
 class Progress:
     """Where a backend's statement is: its phase, the share done where the server tells, and whether it waits."""
 
@@ -129,9 +121,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """Somebody asked for an analysis from inside the database."""
+    """Somebody asked for an analysis from inside the database. `key` tells this call from any other."""
 
-    request_id: int
+    key: int
     requested_at: datetime
     requested_by: str
     lookback_hours: float
@@ -151,6 +143,7 @@ class RequestTable(Protocol):
     def before(self, since: datetime) -> int | None: ...
     def rows_by_id(self, open_ids: str, *, limit: int) -> pd.DataFrame: ...
     def rows_by_time(self, since: datetime, until: datetime, *, seen: str, limit: int) -> pd.DataFrame: ...
+    def totals(self, since: datetime) -> tuple[int, float | None]: ...
 
 
 class Observing(Protocol):
@@ -164,8 +157,7 @@ class Observing(Protocol):
     def activity(self) -> Activity: ...
     def index(self, schema: str, name: str) -> Index | None: ...
     def progress(self, pid: int) -> Progress: ...
-    def requests(self, lookback_hours: float) -> Requests | None: ...
-    def request_table(self, columns: RequestColumns) -> RequestTable | None: ...
+    def request_table(self, mapped: Requests) -> RequestTable | None: ...
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None: ...
 
 

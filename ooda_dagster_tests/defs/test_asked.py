@@ -125,6 +125,35 @@ def test_a_call_that_commits_after_a_later_one_is_not_lost(asked: Asked) -> None
     assert asked.timer[2]["lookbackHours"] == 7
 
 
+def test_a_call_on_a_table_that_was_made_anew_is_not_taken_for_an_old_one(asked: Asked) -> None:
+    """As where the database was created again: its ids begin at 1 again."""
+    asked.install()
+    asked.register()
+    assert asked.ask() == 1
+    assert len(asked.tick()) == 1
+    asked.database.execute("drop schema ooda cascade")
+    asked.install()
+    asked.register()
+    assert asked.ask("7") == 1
+    assert len(asked.tick()) == 1
+    assert asked.tick() == []
+    assert asked.timer[2]["lookbackHours"] == 7
+
+
+def test_keys_of_calls_that_are_shown_no_more_are_forgotten(asked: Asked) -> None:
+    asked.install()
+    asked.register()
+    asked.ask()
+    asked.tick()
+    ask(asked.ooda.ledger, "update ooda.request_seen set bucket_start = bucket_start - interval '10 days'")
+    asked.register()
+    asked.ask()
+    asked.tick()
+    assert ask(
+        asked.ooda.ledger, "select count(*), sum((select count(*) from unnest(keys))) from ooda.request_seen"
+    ) == [(1, 1)]
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_a_call_waits_while_a_cycle_runs_or_has_just_begun(asked: Asked, running: bool) -> None:
     asked.install()
@@ -149,6 +178,18 @@ def test_a_target_without_the_function_is_asked_once_and_not_named(asked: Asked)
     assert asked.tick() == []  # not asked again for some minutes
     asked.sensor = make_requests()
     assert len(asked.tick()) == 1
+
+
+def test_a_target_that_cannot_be_made_known_does_not_stop_the_others(asked: Asked) -> None:
+    asked.install()
+    asked.register()
+    asked.ask()
+    unset = TargetConfig("a", asked.ooda.config.targets[NAME].observe, act=Reference("env", "OODA_TEST_NOT_SET"))
+    asked.ooda.config = Config(asked.ooda.config.ledger, {"a": unset, **asked.ooda.config.targets})
+    (request,) = asked.tick()
+    assert request.partition_key == NAME
+    assert asked.tick() == []
+    assert "a: the environment variable OODA_TEST_NOT_SET is not set" in asked.said
 
 
 def test_forty_targets_of_which_most_are_dead_fit_into_a_tick(asked: Asked) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from ooda_dagster.defs.sensors.fleet import Fleet
+from ooda_dagster_tests.support import wait_until
 
 
 class Clock:
@@ -74,6 +77,50 @@ def test_what_outlasts_the_budget_is_not_asked_twice_and_those_without_a_turn_co
     assert (answers, silent) == ({"b": "b", "c": "c"}, {"slow": "it is still being asked"})
     release.set()
     assert asked == ["slow", "b", "c"]
+
+
+def test_sensors_that_ask_at_once_are_at_a_target_one_after_the_other() -> None:
+    names = [f"turn{n}" for n in range(12)]
+    there: Counter[str] = Counter()
+    met: list[str] = []
+    lock = threading.Lock()
+
+    def work(name: str) -> str:
+        with lock:
+            there[name] += 1
+            met.extend([name] if there[name] > 1 else [])
+        time.sleep(0.02)
+        with lock:
+            there[name] -= 1
+        return name
+
+    with ThreadPoolExecutor(3) as sensors:
+        asked = [sensors.submit(Fleet[str]().ask, names, work, 10) for _ in range(3)]
+        assert [future.result() for future in asked] == [({name: name for name in names}, {})] * 3
+    assert met == []
+
+
+def test_one_that_hangs_in_a_sensor_costs_the_others_one_tick_s_wait() -> None:
+    sampling, polling = Fleet[str](), Fleet[str]()
+    release, polled = threading.Event(), []
+
+    def hang(name: str) -> str:
+        release.wait(10)
+        return name
+
+    def poll(name: str) -> str:
+        polled.append(name)
+        return name
+
+    assert sampling.ask(["hung"], hang, 0.1) == ({}, {"hung": "it is still being asked"})
+    answers, silent = polling.ask(["hung", "well"], poll, 0.3)
+    assert (answers, silent) == ({"well": "well"}, {"hung": "it is still being asked"})
+    began = time.monotonic()
+    assert polling.ask(["hung", "well"], poll, 10)[0] == {"well": "well"}
+    assert time.monotonic() - began < 2
+    release.set()
+    wait_until(lambda: "hung" in polled, what="its turn")
+    assert polled.count("hung") == 1
 
 
 def test_one_that_rests_is_not_asked() -> None:

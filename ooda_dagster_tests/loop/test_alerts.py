@@ -239,6 +239,14 @@ def test_of_two_channels_the_one_that_has_it_does_not_get_it_twice(book: Ledger,
     assert len(server.bodies) == 1
 
 
+def test_a_channel_that_is_broken_does_not_hold_up_the_other(book: Ledger, server: Hook) -> None:
+    for word in ("a", "b", "c"):
+        raised(book, word)
+    both = Alerts(WEBHOOK.webhook, "/no/such/program")
+    assert [line.split(" (")[0] for line in deliver(book, both, NOW)] == ["not told: a", "not told: b", "not told: c"]
+    assert server.texts == ["ooda: a", "ooda: b", "ooda: c"]
+
+
 def test_without_a_channel_the_row_is_all(book: Ledger) -> None:
     raised(book)
     assert deliver(book, Alerts(), NOW) == []

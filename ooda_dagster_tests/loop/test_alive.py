@@ -145,6 +145,13 @@ def test_three_failed_cycles_in_a_row_are_a_state(life: Life) -> None:
     assert life.wrong == []
 
 
+def test_failures_in_a_row_are_not_over_while_the_next_cycle_runs(life: Life) -> None:
+    for ago in (30, 20, 10):
+        life.cycle(NOW - ago * MINUTE, "the server does not answer")
+    life.cycle(NOW - MINUTE, ends=False)
+    assert life.wrong == ["failed cycles"]
+
+
 def test_a_pause_is_told_and_is_no_death(life: Life) -> None:
     life.ledger.cycles.pause(life.name, NOW)
     assert life.now.alive

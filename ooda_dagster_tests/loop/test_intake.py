@@ -85,6 +85,19 @@ def test_the_first_read_begins_at_the_lookback(service: Service) -> None:
     assert [service.rows(), service.rows()] == [10, 0]
 
 
+def test_a_window_whose_sums_are_dropped_in_part_is_not_known_whole(service: Service) -> None:
+    service.set(keep_d=1)
+    service.done(1)
+    assert service.rows() == 1
+    book, name, began = service.loop.ledger.requests, service.loop.name, utc_now()
+    later = began + timedelta(hours=50)
+    assert book.totals(name, began - timedelta(hours=1), began) == (1, 200)
+    service.at(later)
+    assert service.rows() == 0
+    assert book.totals(name, began - timedelta(hours=1), later) is None
+    assert book.totals(name, later - timedelta(hours=23), later) == (0, None)
+
+
 def test_a_row_is_looked_for_until_it_is_too_late(service: Service) -> None:
     service.set(late_s=3600)
     service.run("insert into inference_requests (inference_id) values (1), (2)")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ooda_dagster.ledger import Cycle
-from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.observe import observe
 from ooda_dagster_tests.ledger.ground import ask
 from ooda_dagster_tests.loop.ground import begun
@@ -134,13 +134,43 @@ def test_a_cycle_reads_by_itself_and_counts_from_the_rollups(service: Service) -
     ask(loop.ledger, f"update ooda.cycle set state = 'finished' where target = '{loop.name}'")
     second = observe(loop, begun(loop))
     assert (second.total_inferences, second.avg_duration_ms) == (12, 100)
-    longer = observe(loop, begun_again(loop), lookback_hours=48)
-    assert longer.total_inferences == 1  # not covered: counted in the table
 
 
-def begun_again(loop: Loop) -> Cycle:
-    ask(loop.ledger, f"update ooda.cycle set state = 'finished' where target = '{loop.name}'")
-    return begun(loop)
+def test_a_longer_lookback_than_the_rollups_cover_is_counted_in_the_table_by_the_mapping(service: Service) -> None:
+    service.set(duration_ms="1000 * total_duration_ms", requested_at="request_timestamp - interval '1 hour'")
+    service.done(1, ms=2)
+    service.done(2, ms=1, ago="46 hours")
+    service.done(3, ms=0)
+    service.done(4, ms=None)
+    service.done(5, ms=9, ago="48 hours")
+    observed = observe(service.loop, begun(service.loop), lookback_hours=48)
+    assert (observed.total_inferences, observed.avg_duration_ms) == (3, 1500)
+
+
+@pytest.mark.parametrize("setting", [{"enabled": False}, {"model": "no_such_column"}])
+def test_requests_that_are_not_wanted_or_not_readable_are_not_counted_in_the_table(
+    service: Service, setting: dict[str, Any]
+) -> None:
+    service.done(1)
+    service.set(**setting)
+    observed = observe(service.loop, begun(service.loop), lookback_hours=48)
+    assert observed.total_inferences is None
+
+
+def test_a_count_that_would_scan_a_large_table_is_a_blind_spot(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.run(
+        "insert into inference_requests (inference_id, total_duration_ms, status) "
+        "select g, 5, 'ok' from generate_series(1, 30000) g"
+    )
+    service.run("analyze inference_requests")
+    assert service.rows() == 30_000
+    monkeypatch.setattr("ooda_dagster.targets.postgres.requests._MAX_SCAN_COST", 500.0)
+    observed = observe(service.loop, begun(service.loop), lookback_hours=48)
+    assert observed.total_inferences is None
+    (why,) = [spot.why for spot in observed.blind_spots if spot.what.startswith("how many inference requests")]
+    assert "would scan the whole table" in why
 
 
 def test_a_request_that_is_much_slower_than_its_group_is_an_alarm(service: Service) -> None:
@@ -183,3 +213,21 @@ def test_a_scan_of_a_large_table_is_refused_by_name(make: Make, monkeypatch: pyt
     taken = service.read()
     assert taken.error is not None
     assert "no index leads with requests.requested_at" in taken.error
+
+
+def test_a_large_table_without_an_index_on_its_ids_is_never_scanned(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ooda_dagster.targets.postgres.requests._MAX_SCAN_COST", 500.0)
+    service.run("alter table inference_requests drop constraint inference_requests_pkey")
+    service.run(
+        "insert into inference_requests (inference_id, total_duration_ms, status) "
+        "select g, 5, 'ok' from generate_series(1, 30000) g"
+    )
+    service.run("analyze inference_requests")
+    scans = "select pg_stat_force_next_flush(), seq_scan from pg_stat_user_tables where relname = 'inference_requests'"
+    before = service.database.execute(scans)
+    taken = service.read()
+    assert taken.error is not None
+    assert "no index leads with requests.id" in taken.error
+    assert service.database.execute(scans) == before

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-import pytest
 
 from ooda_dagster.targets.base import Activity, Progress
 from ooda_dagster.targets.postgres import PostgresTarget
@@ -104,24 +103,3 @@ def test_a_build_that_waits_for_a_writer_is_seen_to_wait(database: Database) -> 
 def test_a_backend_that_is_gone_has_no_progress(database: Database) -> None:
     with PostgresTarget("t", database.observe).observing("test") as session:
         assert session.progress(2**22 + 1) == Progress(None, None, False)
-
-
-@pytest.mark.parametrize(("hours", "total", "average"), [(1.0, 1, 20.0), (48.0, 2, 15.0)])
-def test_inference_requests_are_counted_where_there_is_a_table_of_them(
-    database: Database, hours: float, total: int, average: float
-) -> None:
-    database.execute(
-        "create table inference_requests (request_timestamp timestamptz, total_duration_ms int, status text); "
-        "insert into inference_requests values (now(), 20, 'x'), (now() - interval '1 day', 10, 'x'), "
-        "(now(), null, 'x'), (now() - interval '9 days', 70, 'x')"
-    )
-    with PostgresTarget("t", database.observe).observing("test") as session:
-        found = session.requests(hours)
-    assert found is not None
-    assert (found.total, found.avg_duration_ms) == (total, average)
-
-
-def test_a_table_of_that_name_with_other_columns_is_no_table_of_requests(database: Database) -> None:
-    database.execute("create table inference_requests (a int)")
-    with PostgresTarget("t", database.observe).observing("test") as session:
-        assert session.requests(1) is None

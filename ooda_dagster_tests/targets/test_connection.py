@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
@@ -58,6 +60,16 @@ def test_a_server_without_free_connections_says_which_limit_to_raise(small: Data
         said = _refusal(role.dsn)
         assert "no free connection" in said
         assert "raise max_connections" in said
+
+
+def test_a_session_whose_host_vanished_is_given_up_by_the_system(database: Database) -> None:
+    with PostgresTarget("t", database.observe).observing("test") as session:
+        with socket.socket(fileno=os.dup(session.connection.fileno())) as raw:
+            assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            idle_s, every_s, count, unsent_ms = (raw.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+    assert idle_s + every_s * count <= 60
+    assert unsent_ms == 60_000
 
 
 def test_a_role_at_its_own_limit_of_connections_is_told_the_same(role: Role) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import trusted
@@ -74,7 +75,7 @@ def test_what_the_loop_reads_is_no_write(session: PostgresObserving) -> None:
     session.activity()
     session.index("public", "i")
     session.progress(1)
-    assert session.requests(1) is None
+    assert session.request_table(Requests()) is None
 
 
 def test_every_statement_that_is_sent_carries_our_mark(database: Database, session: PostgresObserving) -> None:

@@ -22,7 +22,9 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "summary": _summary(message),
         "latency_p50_ms": number(message.latency_p50_ms, "no statement was seen"),
         "latency_p95_ms": number(message.latency_p95_ms, "no statement was seen"),
-        "requests": number(message.total_inferences, "the target has no table of inference requests"),
+        "requests": number(
+            message.total_inferences, "the target has no table of inference requests that can be counted"
+        ),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),

@@ -50,7 +50,10 @@ def _tick(
     def read(name: str) -> list[AnalysisRequest] | None:
         target = PostgresTarget(name, ooda.config.target(name).observe.resolve())
         with target.observing("asked", connect_timeout_s=CONNECT_TIMEOUT_S) as session:
-            return session.analysis_requests(ooda.ledger.requests.seen(name, "analysis"))
+            asked = session.analysis_requests(ooda.ledger.requests.seen(name, "analysis"))
+        if asked and ooda.ledger.cycles.registered(name) is None:
+            ooda.loop(name)  # makes it known; what stands in the way is this target's error alone
+        return asked
 
     answers, silent = fleet.ask(sorted(ooda.config.targets), read, _BUDGET_S)
     words = [f"{name}: {why}" for name, why in silent.items() if why != _ABSENT and not why.startswith(f"{_ABSENT};")]
@@ -75,12 +78,10 @@ def _take_up(
     cycles, now = ooda.ledger.cycles, datetime.now(UTC)
     who = asked[-1].requested_by
     floor = timedelta(seconds=ooda.config.targets[name].settings.requests.asked_floor_s)
-    if cycles.registered(name) is None:
-        ooda.loop(name)
     if held := cycles.held(name, now, floor):
         return None, f"{len(asked)} requests wait, as {held}"
     body = {"lookbackHours": max(a.lookback_hours for a in asked), "requestedBy": who}
-    ids = [a.request_id for a in asked]
-    if not ooda.ledger.requests.take_up(name, ids, at=now, reason=f"{who} asked for it", body=body):
+    keys = {a.key: a.requested_at for a in asked}
+    if not ooda.ledger.requests.take_up(name, keys, at=now, reason=f"{who} asked for it", body=body):
         return None, f"{len(asked)} requests wait, as a cycle runs"
     return request_if_due(context.instance, ooda, name, now, trigger="request"), f"{who} asked for an analysis"

@@ -28,4 +28,4 @@ def read_analysis_requests(connection: psycopg.Connection[Any], seen: str) -> li
         rows = connection.execute(query("read_analysis_requests"), {"seen": seen}).fetchall()
     except psycopg.Error as error:
         raise translate(error, "reading requests for an analysis") from error
-    return [AnalysisRequest(r.request_id, r.requested_at, r.requested_by, r.lookback_hours) for r in rows]
+    return [AnalysisRequest(r.key, r.requested_at, r.requested_by, r.lookback_hours) for r in rows]

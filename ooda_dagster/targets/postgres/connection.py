@@ -14,6 +14,14 @@ from ooda_dagster.targets.base import MissingRightError, TargetError, TargetUnre
 from ooda_dagster.targets.postgres.queries import marked
 
 CONNECT_TIMEOUT_S = 10
+#: A host that vanished tells nobody, and no timeout of the server's helps: its session is given up within a minute.
+#: Where something between drops silent connections, the probes also keep that of a long CREATE INDEX.
+_ALIVE: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 #: Of a session that only looks. The server itself refuses writes in it.
 OBSERVING_SETTINGS: Mapping[str, str] = {
@@ -52,6 +60,7 @@ def connect(
             connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             row_factory=namedtuple_row,
             prepare_threshold=None,  # a pooler may hand each statement to another backend
+            **_ALIVE,
         )
     except psycopg.ProgrammingError:
         # libpq's words quote the URL, with its password

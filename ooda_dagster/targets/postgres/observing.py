@@ -14,14 +14,13 @@ from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.settings import Requests as RequestColumns
+from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.base import (
     Activity,
     AnalysisRequest,
     Capabilities,
     Counters,
     Progress,
-    Requests,
     TargetError,
     Transaction,
 )
@@ -125,24 +124,9 @@ class PostgresObserving:
     def activity(self) -> Activity:
         return read_activity(self.connection)
 
-    def requests(self, lookback_hours: float) -> Requests | None:
-        """Totals of the document's table of inference requests; None where it is not there or not ours to read."""
-        try:
-            table = self.connection.execute(query("find_requests")).fetchone()
-            if table is None:
-                return None
-            text = query("read_requests").format(table=sql.Identifier(table.schema, table.name))
-            row = self.connection.execute(text, {"hours": lookback_hours}).fetchone()
-        except psycopg.errors.QueryCanceled:
-            return None  # no index on the time: not worth a longer look
-        except psycopg.Error as error:
-            raise translate(error, "reading inference requests") from error
-        assert row is not None
-        return Requests(row.total, row.avg_duration_ms)
-
-    def request_table(self, columns: RequestColumns) -> PostgresRequestTable | None:
-        """The configured table of inference requests, to be read row by row; None where there is none for us."""
-        return find_request_table(self.connection, columns)
+    def request_table(self, mapped: Requests) -> PostgresRequestTable | None:
+        """The configured table of inference requests; None where there is none for us."""
+        return find_request_table(self.connection, mapped)
 
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None:
         """Requests for an analysis that are not in `seen` (an int8multirange); None where nobody can make any."""

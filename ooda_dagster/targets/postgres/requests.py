@@ -28,6 +28,7 @@ _COLUMNS_SQL = (
 )
 #: A plan that reads a table of more than about this many pages from end to end is refused.
 _MAX_SCAN_COST = 20_000.0
+_NO_INDEX = "no index leads with requests.{}; build one, map it to an indexed column, or set requests.enabled = false"
 
 
 class PostgresRequestTable:
@@ -42,19 +43,16 @@ class PostgresRequestTable:
 
     def highest(self) -> int | None:
         """The highest id, of rows without a duration too."""
-        row = self._ask("select {id}::bigint as id from {table} where {id} is not null order by {id} desc limit 1", {})
-        return row[0].id if row else None
+        return self._end("desc")
 
     def before(self, since: datetime) -> int | None:
         """The last id that was requested before; found by bisection, as the time may have no index.
 
         Ids are taken to grow with time, about. None where all were requested since.
         """
-        first = self._ask("select {id}::bigint as id from {table} where {id} is not null order by {id} limit 1", {})
-        high = self.highest()
-        if not first or high is None:
+        low, high = self._end("asc"), self.highest()
+        if low is None or high is None:
             return None
-        low = int(first[0].id)
         text = (
             "select {id}::bigint as id, {requested_at} >= {since} as inside from {table} "
             "where {id} >= %(id)s order by {id} limit 1"
@@ -84,19 +82,38 @@ class PostgresRequestTable:
         values = {"since": since, "until": until, "seen": seen, "limit": limit}
         return self._rows("read_request_rows_by_time", values, {**values, "seen": "{}"}, "requested_at")
 
+    def totals(self, since: datetime) -> tuple[int, float | None]:
+        """Completed rows that were requested since, and the mean of their durations above zero (ms).
+
+        Raises TargetError where that would scan a large table.
+        """
+        text = query("read_request_totals").format(**self._parts)
+        cause = "few rows are older, or no index leads with requests.requested_at"
+        row = self._bounded(text, {"since": since}, cause)[0]
+        return row.requests, row.avg_ms
+
     def _rows(self, name: str, values: dict[str, Any], planned: dict[str, Any], bound: str) -> pd.DataFrame:
         text = query(name).format(**self._parts)
+        return pd.DataFrame(self._bounded(text, values, _NO_INDEX.format(bound), planned), columns=pd.Index(_COLUMNS))
+
+    def _bounded(
+        self, text: sql.Composed, values: dict[str, Any], cause: str, planned: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """The answer to a statement that scans no large table by its plan; one that does is refused for this cause."""
+        explain = sql.SQL("explain (format json) ") + text
         try:
-            plan = self._connection.execute(sql.SQL("explain (format json) ") + text, planned).fetchone()
+            plan = self._connection.execute(explain, values if planned is None else planned).fetchone()
             if plan is not None and (cost := _scan_cost(plan[0][0]["Plan"])) > _MAX_SCAN_COST:
-                raise TargetError(
-                    f"reading {self.label} would scan the whole table (cost {cost:,.0f}): no index leads with "
-                    f"requests.{bound}; build one, map it to an indexed column, or set requests.enabled = false"
-                )
-            rows = self._connection.execute(text, values).fetchall()
+                raise TargetError(f"reading {self.label} would scan the whole table (cost {cost:,.0f}): {cause}")
+            return self._connection.execute(text, values).fetchall()
         except psycopg.Error as error:
             raise told(error, f"reading {self.label}") from error
-        return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+
+    def _end(self, order: str) -> int | None:
+        """The first id in this order. A scan is refused here already: what follows goes by the same index."""
+        text = "select {id}::bigint as id from {table} where {id} is not null order by {id}"
+        rows = self._bounded(self._table.compose(f"{text} {order} limit 1 /* ooda */"), {}, _NO_INDEX.format("id"))
+        return int(rows[0].id) if rows else None
 
     def _ask(self, text: str, values: dict[str, Any]) -> list[Any]:
         try:
