@@ -83,8 +83,7 @@ def test_a_run_killed_between_phases_is_gone_on_with(dev: Dev, ledger: Ledger) -
     assert set(stored(ledger, cycle).values()) == {1}
     assert len(cycles(ledger)) == len(before) + 1
     assert len(dev.families(due_key(due))) == 1
-    kinds = {run["tags"].get("ooda/analysis_id") for run in dev.runs(ooda__analysis_id=cycle.analysis_id)}
-    assert kinds == {cycle.analysis_id}
+    assert len(dev.runs(ooda__analysis_id=cycle.analysis_id)) > 1, "the run that went on with it carries its id too"
 
 
 def test_a_run_that_a_person_cancels_is_over_and_its_due_time_with_it(dev: Dev, ledger: Ledger) -> None:
