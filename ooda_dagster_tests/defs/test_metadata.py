@@ -32,6 +32,7 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.learn import headline
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
+from ooda_dagster_tests.defs.ground import records
 
 AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
 COMMON: dict[str, Any] = {"analysis_id": "a" * 36, "target": "shop", "timestamp": AT}
@@ -113,12 +114,6 @@ def seen(text: str = "select 1") -> StatementSeen:
         blocks_per_call=1,
         share=0.4,
     )
-
-
-def records(value: Any) -> list[dict[str, Any]]:
-    assert isinstance(value, dg.TableMetadataValue)
-    assert {c.name for c in value.schema.columns} == set(value.records[0].data)
-    return [dict(r.data) for r in value.records]
 
 
 EMPTY: dict[str, tuple[Message, str]] = {
