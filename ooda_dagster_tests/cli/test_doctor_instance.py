@@ -100,7 +100,7 @@ def test_limits_of_the_older_form_are_mended_in_the_older_form(their_home: Path)
         ("storage: { custom: { module: nowhere, class: None, config: {} } }", "cannot be opened"),
     ],
 )
-def test_a_broken_or_silent_instance_is_a_row(their_home: Path, ooda: Run, text: str, word: str) -> None:
+def test_a_broken_or_silent_instance_is_a_row(their_home: Path, text: str, word: str) -> None:
     (their_home / "dagster.yaml").write_text(text)
     (failed,) = [f for f in inspect_instance() if f.state == "fail"]
     assert word in f"{failed.what} {failed.found}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -17,75 +17,34 @@ from ooda_dagster.core.messages import (
     Analyze,
     Decision,
     Decisions,
-    Executed,
     Hypotheses,
     Hypothesis,
     LearningDelta,
     Message,
     Observation,
     Served,
-    StatementSeen,
-    VerdictRow,
     Verdicts,
     iso,
 )
 from ooda_dagster.core.settings import Mode
+from ooda_dagster_tests.core.messages import AT, COMMON, executed, hypothesis, row, seen
 
-AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
-HEAD: dict[str, Any] = {"analysis_id": "a1", "target": "shop", "timestamp": AT}
-
-HYPOTHESIS = Hypothesis(
-    hypothesis_id="h1",
-    hypothesis_type="IndexOptimization",
-    priority=4,
-    description="index orders by customer",
+HYPOTHESIS = hypothesis(
     expected_impact={"latencyReductionPct": 40.0},
-    required_actions=["CREATE INDEX"],
-    identity="index ON public.orders USING btree (customer)",
-    relation="public.orders",
-    statements=["CREATE INDEX CONCURRENTLY ..."],
     serves=[Served(fingerprint="f1", text="select $1", cost_before=10, cost_after=1, saved_ms_per_hour=100)],
 )
-EXECUTED = Executed(
-    hypothesis_id="h1",
-    hypothesis_type="IndexOptimization",
-    action_status="Executed",
-    executed_actions=["CREATE INDEX CONCURRENTLY ..."],
-    execution_time_ms=12.5,
-    action_id="x1",
-    state=State.VERIFYING,
-)
-ROW = VerdictRow(
-    action_id="x1",
-    hypothesis_type="IndexOptimization",
-    description="d",
-    state=State.KEPT,
-    outcome="better",
-    outcome_class="HighSuccess",
-    effect_pct=-60.0,
-    closed_at=AT,
-)
-SEEN = StatementSeen(
-    fingerprint="f1",
-    kind="select",
-    text="select $1",
-    calls=3,
-    total_ms=1.5,
-    mean_ms=0.5,
-    rows_per_call=1,
-    blocks_per_call=2,
-    share=0.5,
-)
 MESSAGES: list[Message] = [
-    Observation(**HEAD, mode=Mode.PROPOSE, lookback_hours=24, window_start=AT, statements=[SEEN]),
-    Hypotheses(**HEAD, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
+    Observation(**COMMON, mode=Mode.PROPOSE, lookback_hours=24, window_start=AT, statements=[seen()]),
+    Hypotheses(**COMMON, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
     Decisions(
-        **HEAD, mode=Mode.AUTO, decisions=[Decision(hypothesis_id="h1", action_id="x1", state=State.APPROVED, rule="r")]
+        **COMMON,
+        mode=Mode.AUTO,
+        decisions=[Decision(hypothesis_id="h1", action_id="x1", state=State.APPROVED, rule="r")],
     ),
-    ActionResults(**HEAD, mode=Mode.AUTO, executed_actions=1, results=[EXECUTED]),
-    LearningDelta(**HEAD, outcomes=[ROW], next_due_at=AT, next_due_reason="verification open", delay_minutes=30),
-    Verdicts(**HEAD, looked_at=["x1"], closed=[ROW]),
-    Analyze(**HEAD, trigger_reason="LearningCycleComplete", previous_analysis_id="a0", delay_minutes=5),
+    ActionResults(**COMMON, mode=Mode.AUTO, executed_actions=1, results=[executed()]),
+    LearningDelta(**COMMON, outcomes=[row()], next_due_at=AT, next_due_reason="verification open", delay_minutes=30),
+    Verdicts(**COMMON, looked_at=["x1"], closed=[row()]),
+    Analyze(**COMMON, trigger_reason="LearningCycleComplete", previous_analysis_id="a0", delay_minutes=5),
 ]
 BY_TYPE = {type(m): m for m in MESSAGES}
 

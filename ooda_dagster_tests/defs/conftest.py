@@ -16,7 +16,7 @@ from ooda_dagster.defs.runner import CycleRun
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import Ground, busy_shop, config_of
+from ooda_dagster_tests.defs.ground import Ground, busy_shop, config_of, instance_in
 from ooda_dagster_tests.defs.ticks import MakeTicks, Ticks
 from ooda_dagster_tests.loop.requests import DDL
 from ooda_dagster_tests.support import Database
@@ -58,23 +58,27 @@ def shop(target_server: Cluster, ledger_server: Cluster, tmp_path: Path) -> Iter
         yield lambda mode: stack.enter_context(busy_shop(target_server, ledger_server, tmp_path, mode))
 
 
-@pytest.fixture(scope="module")
-def sensor_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    home = str(tmp_path_factory.mktemp("new_inferences"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as made:
+@pytest.fixture(scope="session")
+def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with instance_in(tmp_path_factory.mktemp("dagster")) as made:
         yield made
 
 
 @pytest.fixture
-def make_ticks(database: Database, ledger: Ledger, sensor_instance: dg.DagsterInstance) -> Iterator[MakeTicks]:
-    """On an instance that is shared, and emptied for each."""
-    sensor_instance.wipe()
+def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """An empty Dagster instance. It is one for all tests here, emptied before each: making one takes longer."""
+    shared_instance.wipe()
+    return shared_instance
+
+
+@pytest.fixture
+def make_ticks(database: Database, ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[MakeTicks]:
     database.execute(DDL.format(id="bigint"), dsn=database.app)
     opened: list[Ooda] = []
 
     def ticks(names: Names | None = None) -> Ticks:
         opened.append(Ooda(config_of(database, ledger)))
-        return Ticks(database, opened[-1], sensor_instance, names or Names())
+        return Ticks(database, opened[-1], instance, names or Names())
 
     yield ticks
     for ooda in opened:

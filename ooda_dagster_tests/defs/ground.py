@@ -113,6 +113,19 @@ def cycle_job(config: str) -> dg.JobDefinition:
     return build_definitions(load_config(Path(config))).resolve_job_def("ooda_cycle")
 
 
+def instance_in(directory: Path) -> dg.DagsterInstance:
+    """A Dagster instance in files of a directory; leave its `with` block to close it."""
+    return dg.DagsterInstance.local_temp(str(directory), overrides={"telemetry": {"enabled": False}})
+
+
+def records(value: object) -> list[dict[str, Any]]:
+    """The rows of Dagster's own table, with its columns in the order in which they are shown."""
+    assert isinstance(value, dg.TableMetadataValue)
+    names = [column.name for column in value.schema.columns]
+    assert all(record.data.keys() == set(names) for record in value.records)
+    return [{name: record.data[name] for name in names} for record in value.records]
+
+
 def tick(
     schedule: dg.ScheduleDefinition, ooda: Ooda, instance: dg.DagsterInstance, at: datetime
 ) -> list[dg.RunRequest] | str:
@@ -123,6 +136,15 @@ def tick(
         return found.skip_message or ""
     assert isinstance(found, list)
     return found
+
+
+def tick_sensor(
+    sensor: dg.SensorDefinition, ooda: Ooda, instance: dg.DagsterInstance, **options: Any
+) -> dg.SensorExecutionData:
+    """A sensor's tick, as the daemon evaluates it."""
+    context = dg.build_sensor_context(instance=instance, resources={"ooda": ooda}, **options)
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return sensor.evaluate_tick(context)
 
 
 def one(requests: list[dg.RunRequest] | str) -> dg.RunRequest:
@@ -155,7 +177,7 @@ def ground(
 ) -> Iterator[Ground]:
     """Everything, with an instance below `directory`."""
     config = config_of(database, ledger, mode, **settings)
-    with dg.DagsterInstance.local_temp(str(directory), overrides={"telemetry": {"enabled": False}}) as instance:
+    with instance_in(directory) as instance:
         yield Ground(database, ledger, config, instance, Runner(config, instance), directory)
 
 

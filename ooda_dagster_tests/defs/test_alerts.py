@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,7 +16,7 @@ from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, QUIET, key, unreachable
+from ooda_dagster_tests.defs.ground import NAME, QUIET, key, records, tick_sensor, unreachable
 from ooda_dagster_tests.loop.hook import SECRET, Hook, hook
 
 VARIABLE = "OODA_TEST_WEBHOOK"
@@ -44,15 +43,8 @@ class Watch:
     def tick(self, sensor: str = "ooda_alerts") -> dg.SensorExecutionData:
         """As the daemon does it, with the cursor of the last tick."""
         repository = self.definitions.get_repository_def()
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(sensor),
-            repository_def=repository,
-            resources={"ooda": self.ooda},
-            sensor_name=sensor,
-        )
-        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            data = repository.get_sensor_def(sensor).evaluate_tick(context)
+        options = {"cursor": self.cursors.get(sensor), "repository_def": repository, "sensor_name": sensor}
+        data = tick_sensor(repository.get_sensor_def(sensor), self.ooda, self.instance, **options)
         self.cursors[sensor] = data.cursor
         return data
 
@@ -86,12 +78,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 @pytest.fixture
-def watch(ledger: Ledger, tmp_path: Path, server: Hook) -> Iterator[Watch]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
-        made = Watch(ledger, instance, Alerts(Reference("env", VARIABLE)))
-        opened = made.ooda.ledger
-        yield made
-        opened.close()
+def watch(ledger: Ledger, instance: dg.DagsterInstance, server: Hook) -> Iterator[Watch]:
+    made = Watch(ledger, instance, Alerts(Reference("env", VARIABLE)))
+    opened = made.ooda.ledger
+    yield made
+    opened.close()
 
 
 def test_life_is_reported_for_each_target_without_a_run_and_again_when_it_changes(watch: Watch) -> None:
@@ -131,13 +122,11 @@ def test_the_evidence_of_a_dead_loop_is_a_table_in_the_check(watch: Watch) -> No
     watch.due(minutes=-20)
     watch.tick()
     check_key = dg.AssetCheckKey(key("learning_deltas"), "loop_is_alive")
-    records = watch.instance.event_log_storage.get_asset_check_execution_history(check_key, limit=50)
-    (failed,) = [r.evaluation for r in records if r.evaluation and not r.evaluation.passed]
+    told = watch.instance.event_log_storage.get_asset_check_execution_history(check_key, limit=50)
+    (failed,) = [r.evaluation for r in told if r.evaluation and not r.evaluation.passed]
     assert (failed.severity, failed.blocking) == (dg.AssetCheckSeverity.WARN, False)
     assert "ooda_adaptive_delay" in (failed.description or "")
-    evidence = failed.metadata["evidence"]
-    assert isinstance(evidence, dg.TableMetadataValue)
-    assert [r.data["what"] for r in evidence.records if not r.data["ok"]] == ["next cycle due"]
+    assert [r["what"] for r in records(failed.metadata["evidence"]) if not r["ok"]] == ["next cycle due"]
 
 
 def test_what_is_raised_is_told_and_what_was_not_told_is_told_at_the_next_tick(
@@ -200,15 +189,14 @@ def test_a_ledger_that_is_gone_is_told_all_the_same(watch: Watch, server: Hook) 
 
 
 def test_without_a_channel_a_warning_is_logged_and_the_row_is_there(
-    ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ledger: Ledger, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
-        made = Watch(ledger, instance, Alerts())
-        made.due(minutes=-20)
-        made.tick()
-        (alert,) = ledger.alerts.news(utc_now())
-        assert (alert.kind, alert.target, alert.delivered_at) == ("loop_not_alive", NAME, None)
-        made.ooda.ledger.close()
+    made = Watch(ledger, instance, Alerts())
+    made.due(minutes=-20)
+    made.tick()
+    (alert,) = ledger.alerts.news(utc_now())
+    assert (alert.kind, alert.target, alert.delivered_at) == ("loop_not_alive", NAME, None)
+    made.ooda.ledger.close()
     assert "no channel is configured: set webhook or command in [alerts] of ooda.toml" in capfd.readouterr().err
 
 

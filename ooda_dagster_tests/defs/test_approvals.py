@@ -16,7 +16,7 @@ from ooda_dagster.defs.sensors.approvals import ooda_approvals
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop import by_hand
-from ooda_dagster_tests.defs.ground import NAME, QUIET, Ground, busy_shop
+from ooda_dagster_tests.defs.ground import NAME, QUIET, Ground, busy_shop, one, tick_sensor
 
 INDEX = "create index on orders (placed)"
 
@@ -38,13 +38,8 @@ def clean(made: Ground) -> Iterator[None]:
 
 
 def tick(made: Ground) -> list[dg.RunRequest] | str:
-    context = dg.build_sensor_context(
-        instance=made.instance,
-        resources={"ooda": made.runner.ooda},
-        repository_def=build_definitions(made.config).get_repository_def(),
-    )
-    with dg.partition_loading_context(dynamic_partitions_store=made.instance):
-        data = ooda_approvals.evaluate_tick(context)
+    repository = build_definitions(made.config).get_repository_def()
+    data = tick_sensor(ooda_approvals, made.runner.ooda, made.instance, repository_def=repository)
     return list(data.run_requests or []) or (data.skip_message or "")
 
 
@@ -61,12 +56,6 @@ def carry_out(made: Ground, request: dg.RunRequest | None = None) -> dg.ExecuteI
 
 def propose(made: Ground, statement: str = INDEX, *, approve: bool = True) -> Action:
     return by_hand.propose(made.loop, statement, by="ann", approve=approve, why="reports by day")
-
-
-def one(found: list[dg.RunRequest] | str) -> dg.RunRequest:
-    assert not isinstance(found, str), found
-    (request,) = found
-    return request
 
 
 def test_an_approval_is_carried_out_through_the_journal(made: Ground) -> None:

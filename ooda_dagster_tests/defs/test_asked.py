@@ -17,7 +17,7 @@ from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.sensors.requests import make_requests
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, config_of
+from ooda_dagster_tests.defs.ground import NAME, config_of, tick_sensor
 from ooda_dagster_tests.ledger.ground import ask
 from ooda_dagster_tests.support import Database
 from ooda_dagster_tests.targets.ground import Role, login_role
@@ -38,11 +38,7 @@ class Asked:
         self.database.execute(_SQL)
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
-            instance=self.instance, resources={"ooda": self.ooda}, repository_def=self.repository
-        )
-        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            data = self.sensor.evaluate_tick(context)
+        data = tick_sensor(self.sensor, self.ooda, self.instance, repository_def=self.repository)
         self.said = data.skip_message or ""
         return list(data.run_requests or [])
 
@@ -62,16 +58,8 @@ class Asked:
         return at, reason, body
 
 
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    home = str(tmp_path_factory.mktemp("asked"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as made:
-        yield made
-
-
 @pytest.fixture
 def asked(database: Database, ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Asked]:
-    instance.wipe()
     ooda = Ooda(config_of(database, ledger))
     yield Asked(database, ooda, instance)
     ooda.ledger.close()

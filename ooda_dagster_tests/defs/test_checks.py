@@ -29,7 +29,7 @@ from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop import by_hand
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, QUIET, Ground, unreachable
+from ooda_dagster_tests.defs.ground import NAME, QUIET, Ground, records, unreachable
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -98,13 +98,6 @@ def regression_check(ooda: Ooda) -> dg.AssetCheckResult:
     return _result(no_proven_regression, ooda)
 
 
-def rows(check: dg.AssetCheckResult, name: str) -> list[dict[str, object]]:
-    """The evidence, as Dagster's own table."""
-    value = check.metadata[name]
-    assert isinstance(value, dg.TableMetadataValue)
-    return [dict(record.data) for record in value.records]
-
-
 def _result(check: Callable[..., dg.AssetCheckResult], ooda: Ooda) -> dg.AssetCheckResult:
     result = check(dg.build_op_context(partition_key=NAME), ooda=ooda)
     assert isinstance(result, dg.AssetCheckResult)
@@ -122,7 +115,8 @@ def test_a_failed_action_is_an_error(ooda: Ooda) -> None:
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     short = action.action_id[:8]
     assert check.description == f"1 failed, 0 cannot be undone. Remedy: ooda actions show {short}"
-    assert [(r["action"], r["state"], r["error"]) for r in rows(check, "failed")] == [(short, "failed", "disk full")]
+    (row,) = records(check.metadata["failed"])
+    assert (row["action"], row["state"], row["error"]) == (short, "failed", "disk full")
 
 
 def test_a_failure_of_an_earlier_cycle_is_not_told_for_ever(ooda: Ooda) -> None:
@@ -147,7 +141,8 @@ def test_a_proven_regression_is_a_warning_with_its_size(ooda: Ooda) -> None:
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     remedy = "Remedy: none needed, all was undone"
     assert check.description == f"made things worse: 1, of which still in place: 0. {remedy}"
-    assert [(r["action"], r["effect_pct"]) for r in rows(check, "regressions")] == [(action.action_id[:8], 50.0)]
+    (row,) = records(check.metadata["regressions"])
+    assert (row["action"], row["effect_pct"]) == (action.action_id[:8], 50.0)
 
 
 def test_a_regression_that_could_not_be_undone_is_told_as_such(ooda: Ooda) -> None:
@@ -190,7 +185,7 @@ def test_what_the_newest_observation_could_not_see_is_named_with_its_remedies(oo
     check = _result(target_fully_visible, ooda)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.description == f"not seen: sessions; sizes. Remedy: {grant}"
-    assert rows(check, "blind_spots")[0] == {"what": "sessions", "why": "no right", "remedy": grant}
+    assert records(check.metadata["blind_spots"])[0] == {"what": "sessions", "why": "no right", "remedy": grant}
 
 
 def test_a_right_that_was_revoked_shows_in_the_next_cycle_and_a_grant_mends_it(shop: Callable[[Mode], Ground]) -> None:
@@ -213,7 +208,7 @@ def test_a_loop_that_stands_still_is_a_warning_with_its_evidence(ooda: Ooda) -> 
     check = _result(loop_is_alive, ooda)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "Remedy: is the Dagster daemon running" in (check.description or "")
-    (line,) = [r for r in rows(check, "evidence") if not r["ok"]]
+    (line,) = [r for r in records(check.metadata["evidence"]) if not r["ok"]]
     assert line["what"] == "next cycle due"
     ooda.ledger.cycles.request(NAME, utc_now(), "verification open")
     assert _result(loop_is_alive, ooda).passed

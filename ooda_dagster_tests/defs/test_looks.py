@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -39,10 +38,9 @@ class Looks:
 
 
 @pytest.fixture
-def looks(ledger: Ledger, tmp_path: Path) -> Iterator[Looks]:
+def looks(ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Looks]:
     ooda = Ooda(unreachable(ledger))
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
-        yield Looks(ooda, instance)
+    yield Looks(ooda, instance)
     ooda.ledger.close()
 
 

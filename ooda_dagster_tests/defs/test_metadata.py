@@ -1,14 +1,10 @@
-"""Can a person read a message in 20 seconds - with names that stay, in little space, and when nothing was found?"""
+"""Can a person read a message in 20 seconds - with names that stay, and when nothing was found?"""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.metadata import normalize_metadata
-from dagster._serdes import serialize_value
 
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import (
@@ -16,110 +12,16 @@ from ooda_dagster.core.messages import (
     BlindSpot,
     Decision,
     Decisions,
-    Executed,
     Hypotheses,
-    Hypothesis,
-    LearningDelta,
     Message,
     Observation,
-    StatementSeen,
-    Unjudged,
-    VerdictRow,
     Verdicts,
 )
 from ooda_dagster.core.settings import Mode
-from ooda_dagster.core.verdict import Outcome
-from ooda_dagster.defs.metadata import describe, table
+from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.metadata.learn import headline
-from ooda_dagster.defs.metadata.tables import MOST_ROWS
-
-AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
-COMMON: dict[str, Any] = {"analysis_id": "a" * 36, "target": "shop", "timestamp": AT}
-#: A text of 300 characters that grows when it is escaped.
-LONG = ('"<&>|`é' * 50)[:300]
-
-
-def row(outcome: str = "better", effect: float | None = -40.0, **values: Any) -> VerdictRow:
-    fields: dict[str, Any] = {
-        "action_id": "b" * 36,
-        "hypothesis_type": "CreateIndex",
-        "description": "index on public.orders (customer): serves 2 statements",
-        "state": State.KEPT,
-        "outcome": outcome,
-        "outcome_class": "Success",
-        "effect_pct": effect,
-        "ci_low_pct": None if effect is None else effect - 5,
-        "ci_high_pct": None if effect is None else effect + 5,
-        "n": 120,
-        "closed_at": AT,
-        "reason": "enough was seen",
-    }
-    return VerdictRow(**{**fields, **values})
-
-
-def hypothesis(**values: Any) -> Hypothesis:
-    fields: dict[str, Any] = {
-        "hypothesis_id": "h",
-        "hypothesis_type": "CreateIndex",
-        "priority": 5,
-        "description": "index on public.orders (customer): serves 2 statements, 80 % of all statement time",
-        "identity": "i",
-        "object_name": "ooda_orders_customer_abc123",
-        "statements": ["CREATE INDEX CONCURRENTLY x ON public.orders (customer) WHERE status = 'marker'"],
-        "undo": ["DROP INDEX CONCURRENTLY public.x"],
-        "gain_pct": 93.2,
-        "saved_ms_per_hour": 12_500.0,
-        "write_ms_per_hour": 1.5,
-        "bytes": 12_345_678,
-    }
-    return Hypothesis(**{**fields, **values})
-
-
-def executed(**values: Any) -> Executed:
-    fields: dict[str, Any] = {
-        "hypothesis_type": "CreateIndex",
-        "action_status": "Executed",
-        "executed_actions": ["CREATE INDEX CONCURRENTLY x ON public.orders (customer)"],
-        "execution_time_ms": 1500.0,
-        "action_id": "b" * 36,
-        "state": State.VERIFYING,
-        "undo": ["DROP INDEX CONCURRENTLY public.x"],
-        "lock_wait_ms": 12.0,
-        "journal_seq": 7,
-    }
-    return Executed(**{**fields, **values})
-
-
-def learning(*outcomes: VerdictRow, still: int = 0) -> LearningDelta:
-    return LearningDelta(
-        **COMMON,
-        outcomes=list(outcomes),
-        open=[row("open", None)] * still,
-        next_due_at=AT,
-        next_due_reason="nothing changed",
-        delay_minutes=30,
-    )
-
-
-def seen(text: str = "select 1") -> StatementSeen:
-    return StatementSeen(
-        fingerprint="f",
-        kind="select",
-        text=text,
-        calls=10,
-        total_ms=100,
-        mean_ms=10,
-        rows_per_call=1,
-        blocks_per_call=1,
-        share=0.4,
-    )
-
-
-def records(value: Any) -> list[dict[str, Any]]:
-    assert isinstance(value, dg.TableMetadataValue)
-    assert {c.name for c in value.schema.columns} == set(value.records[0].data)
-    return [dict(r.data) for r in value.records]
-
+from ooda_dagster_tests.core.messages import AT, COMMON, executed, hypothesis, learning, row, seen
+from ooda_dagster_tests.defs.ground import records
 
 EMPTY: dict[str, tuple[Message, str]] = {
     "observations": (
@@ -234,7 +136,7 @@ def test_the_verdict_that_counts_most_is_in_the_numbers() -> None:
         120,
         "worse",
     ]
-    assert metadata["next_due_at"] == "2026-03-02T12:00:00.000Z"
+    assert metadata["next_due_at"] == "2026-03-01T12:00:00.123Z"
     assert "worse, +60 % work per call" in metadata["summary"]
     assert len(records(metadata["closed"])) == 3
 
@@ -247,65 +149,8 @@ def test_the_headline_is_a_loss_else_the_largest_gain_else_the_newest() -> None:
     assert headline([older, newer]) is newer
     assert headline([row("inconclusive", -90.0), gain]) is gain
     assert headline([]) is None
-    assert Outcome("worse") == "worse"
 
 
 def test_a_mode_that_does_not_act_says_so() -> None:
     message = ActionResults(**COMMON, mode=Mode.PROPOSE, results=[executed(action_status="Pending")])
     assert describe(message)["summary"] == "Nothing was done: mode propose does not act."
-
-
-LARGEST: dict[str, Message] = {
-    "observations": Observation(
-        **COMMON,
-        mode=Mode.PROPOSE,
-        lookback_hours=24,
-        statements_seen=5000,
-        statements=[seen(LONG)] * 200,
-        gaps=[LONG] * 200,
-        blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,
-        server={"extensions": [LONG] * 200},
-        load={"details": [LONG] * 200},
-    ),
-    "hypotheses": Hypotheses(
-        **COMMON,
-        hypotheses=[hypothesis(description=LONG, statements=[LONG, LONG], object_name=LONG, blocked_by=LONG)] * 50,
-        unjudged=[Unjudged(fingerprint="f", text=LONG, reason=LONG)] * 200,
-        reason=LONG,
-    ),
-    "decisions": Decisions(
-        **COMMON,
-        mode=Mode.AUTO,
-        decisions=[Decision(hypothesis_id="h", action_id="b", state=State.DENIED, rule=LONG * 9, remedy=LONG * 9)] * 50,
-    ),
-    "action_results": ActionResults(
-        **COMMON,
-        mode=Mode.AUTO,
-        results=[executed(executed_actions=[LONG] * 9, undo=[LONG] * 9, error_message=LONG * 9, description=LONG * 9)]
-        * 50,
-    ),
-    "learning_deltas": learning(*[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200, still=200),
-    "verdicts": Verdicts(**COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9)] * 200),
-}
-
-
-@pytest.mark.parametrize("asset", LARGEST)
-def test_the_largest_message_stays_small(asset: str) -> None:
-    event = dg.AssetMaterialization(asset, metadata=describe(LARGEST[asset]))
-    size = len(serialize_value(event))
-    print(f"{asset}: {size:,} bytes")
-    assert size < 60_000
-    for name, value in event.metadata.items():
-        if isinstance(value, dg.MarkdownMetadataValue):
-            assert len(value.value or "") < 30_000, name
-
-
-def test_a_long_table_says_how_much_it_leaves_out() -> None:
-    shown = records(table([{"n": n, "text": "x"} for n in range(MOST_ROWS + 5)]))
-    assert (len(shown), shown[-1]["n"]) == (MOST_ROWS + 1, "and 5 more")
-
-
-def test_an_empty_table_is_a_word() -> None:
-    value = table([])
-    assert isinstance(value, dg.TextMetadataValue)
-    assert value.value == "none"

@@ -53,16 +53,8 @@ class Clock:
         return due.deliver_at, due.reason
 
 
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    home = str(tmp_path_factory.mktemp("schedule"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as made:
-        yield made
-
-
 @pytest.fixture
 def clock(ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Clock]:
-    instance.wipe()
     ooda = Ooda(unreachable(ledger))
     yield Clock(ooda, instance)
     ooda.ledger.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,8 +12,8 @@ from ooda_dagster.defs.sensors.sample_statements import make_sample_statements
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import utc_now
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME, config_of, work
-from ooda_dagster_tests.support import Database, make_orders
+from ooda_dagster_tests.defs.ground import NAME, config_of, tick_sensor
+from ooda_dagster_tests.support import Database, make_orders, work
 
 NOWHERE = Reference.literal("postgresql://nobody@127.0.0.1:1/none")
 
@@ -32,16 +31,13 @@ class Sampling:
         self.ooda.config = Config(self.ooda.config.ledger, {**self.ooda.config.targets, name: added})
 
     def tick(self) -> dg.SensorExecutionData:
-        context = dg.build_sensor_context(instance=self.instance, resources={"ooda": self.ooda})
-        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            return self.sensor.evaluate_tick(context)
+        return tick_sensor(self.sensor, self.ooda, self.instance)
 
 
 @pytest.fixture
-def sampling(database: Database, ledger: Ledger, tmp_path: Path) -> Iterator[Sampling]:
+def sampling(database: Database, ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Sampling]:
     ooda = Ooda(config_of(database, ledger))
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
-        yield Sampling(ooda, instance)
+    yield Sampling(ooda, instance)
     ooda.ledger.close()
 
 

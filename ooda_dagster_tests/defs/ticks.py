@@ -18,7 +18,7 @@ from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.sensors import new_inferences
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster_tests.defs.ground import NAME
+from ooda_dagster_tests.defs.ground import NAME, tick_sensor
 from ooda_dagster_tests.ledger.ground import ask
 from ooda_dagster_tests.support import Database
 
@@ -41,11 +41,7 @@ class Ticks:
         return self.ooda.ledger
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
-            instance=self.instance, resources={"ooda": self.ooda}, repository_def=self.repository
-        )
-        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            data = self.sensor.evaluate_tick(context)
+        data = tick_sensor(self.sensor, self.ooda, self.instance, repository_def=self.repository)
         self.said = data.skip_message or ""
         return list(data.run_requests or [])
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ooda_dagster.core.messages import Message
 from ooda_dagster.defs.io_manager import MessageIOManager
-from ooda_dagster_tests.defs.ground import NAME, QUIET, cycle_job
+from ooda_dagster_tests.defs.ground import NAME, QUIET, cycle_job, instance_in
 
 
 def main(home: str, run_id: str, phase: str) -> None:
@@ -29,7 +30,7 @@ def main(home: str, run_id: str, phase: str) -> None:
 
     MessageIOManager.handle_output = store_and_hang
     options: dict[str, Any] = {"run_id": run_id, "partition_key": NAME, "run_config": QUIET}
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
+    with instance_in(Path(home)) as instance:
         cycle_job(os.environ["OODA_CONFIG"]).execute_in_process(instance=instance, **options)
 
 

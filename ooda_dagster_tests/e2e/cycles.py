@@ -6,10 +6,15 @@ from datetime import UTC, datetime
 
 from ooda_dagster.core.cadence import full_minute
 from ooda_dagster.ledger import Cycle, Ledger
-from ooda_dagster_tests.e2e.dev import Dev
 from ooda_dagster_tests.support import wait_until
 
 NAME = "shop"
+#: The embedded target. Whoever wants to change a setting adds lines.
+CONFIG = f"""
+[target.{NAME}]
+profile = "short"
+observe = "embedded:ooda_observe@target/inference"
+"""
 
 
 def cycles(ledger: Ledger) -> list[Cycle]:
@@ -38,14 +43,14 @@ def make_due(ledger: Ledger) -> datetime:
     return due
 
 
-def next_cycle(ledger: Ledger, before: list[Cycle]) -> Cycle:
+def next_cycle(ledger: Ledger, before: list[Cycle], timeout_s: float = 150) -> Cycle:
     known = {c.analysis_id for c in before}
     return wait_until(
-        lambda: next((c for c in cycles(ledger) if c.analysis_id not in known), None), timeout_s=150, what="the cycle"
+        lambda: next((c for c in cycles(ledger) if c.analysis_id not in known), None),
+        timeout_s=timeout_s,
+        what="the cycle",
     )
 
 
-def families(dev: Dev, due: datetime) -> set[str]:
-    """Runs of a due time; retries of a run count as one."""
-    runs = dev.runs(ooda__due_key=f"{NAME}@{due.isoformat()}")
-    return {run["tags"].get("dagster/root_run_id", run["id"]) for run in runs}
+def due_key(due: datetime) -> str:
+    return f"{NAME}@{due.isoformat()}"

@@ -57,13 +57,7 @@ class Dev:
         return (self.home / "dev.log").read_text(errors="replace")
 
     def ask(self, query: str, **variables: Any) -> Any:
-        """What the webserver's GraphQL answers."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]
+        return graphql(self.url, query, **variables)
 
     def cancel(self, run_id: str) -> None:
         """As the button of the UI does it."""
@@ -101,6 +95,10 @@ class Dev:
                 found.append({"id": run["runId"], "status": run["status"], "tags": has})
         return found
 
+    def families(self, due_key: str) -> set[str]:
+        """Runs of a due time; retries of a run count as one."""
+        return {run["tags"].get("dagster/root_run_id", run["id"]) for run in self.runs(ooda__due_key=due_key)}
+
     def family(self) -> list[psutil.Process]:
         """The process and all that it started, servers of PostgreSQL too."""
         return working_below(self.home)
@@ -108,6 +106,16 @@ class Dev:
     def program(self, name: str) -> psutil.Process:
         (found,) = [p for p in psutil.Process(self.process.pid).children() if name in " ".join(p.cmdline())]
         return found
+
+
+def graphql(url: str, query: str, **variables: Any) -> Any:
+    """What a webserver answers."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    assert "errors" not in answer, answer["errors"]
+    return answer["data"]
 
 
 def working_below(home: Path) -> list[psutil.Process]:
@@ -136,6 +144,15 @@ def dev_home() -> Iterator[Path]:
         finally:
             for process in working_below(home):
                 process.kill()
+
+
+@contextmanager
+def started(config: str = "") -> Iterator[Dev]:
+    """A start in a home of its own, with `config` as its ooda.toml."""
+    with dev_home() as home:
+        if config:
+            (home / "ooda.toml").write_text(config)
+        yield start(home)
 
 
 def ledger_of(home: Path) -> Ledger:

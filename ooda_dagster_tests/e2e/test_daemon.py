@@ -12,42 +12,27 @@ import pytest
 
 from ooda_dagster.core.messages import Analyze
 from ooda_dagster.ledger import Cycle, Ledger
-from ooda_dagster_tests.e2e.cycles import NAME, ask, cycles, ended, families, make_due, next_cycle
-from ooda_dagster_tests.e2e.dev import Dev, dev_home, ledger_of, start
+from ooda_dagster_tests.e2e.cycles import CONFIG, NAME, ask, cycles, due_key, ended, make_due, next_cycle
+from ooda_dagster_tests.e2e.dev import Dev, started
 from ooda_dagster_tests.support import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: Two tries of a run, and the next run in the next minute: five attempts in minutes instead of an hour.
-CONFIG = f"""
-[target.{NAME}]
-profile = "short"
-observe = "embedded:ooda_observe@target/inference"
-messages = {{ resume_s = 1, retry_s = 1 }}
-"""
+MESSAGES = "messages = { resume_s = 1, retry_s = 1 }"
 
 
 @pytest.fixture(scope="module")
 def dev() -> Iterator[Dev]:
     """One start for all tests here, in the order of this file."""
-    with dev_home() as home:
-        (home / "ooda.toml").write_text(CONFIG)
-        yield start(home)
-
-
-@pytest.fixture(scope="module")
-def ledger(dev: Dev) -> Iterator[Ledger]:
-    """The ledger, after the first cycle of the target."""
-    opened = ledger_of(dev.home)
-    wait_until(lambda: cycles(opened), timeout_s=200, what="the first cycle")
-    ended(opened, cycles(opened)[-1])
-    yield opened
-    opened.close()
+    with started(CONFIG + MESSAGES) as made:
+        yield made
 
 
 @contextmanager
-def held(ledger: Ledger, phase: str) -> Iterator[None]:
-    """Whoever stores the output of a phase waits for a long time."""
+def held(ledger: Ledger, phase: str) -> Iterator[tuple[datetime, Cycle]]:
+    """A due time and its cycle, whose run waits for a long time where it stores the output of a phase."""
+    before = cycles(ledger)
     ask(
         ledger,
         "create function ooda.hold() returns trigger language plpgsql as "
@@ -56,7 +41,10 @@ def held(ledger: Ledger, phase: str) -> Iterator[None]:
         "execute function ooda.hold()",
     )
     try:
-        yield
+        due = make_due(ledger)
+        cycle = next_cycle(ledger, before)
+        wait_until(lambda: waits(ledger), timeout_s=60, what=f"the run at the end of {phase}")
+        yield due, cycle
     finally:
         let_go(ledger)
         ask(ledger, "drop function if exists ooda.hold() cascade")
@@ -88,26 +76,18 @@ def stored(ledger: Ledger, cycle: Cycle) -> dict[str, int]:
 
 def test_a_run_killed_between_phases_is_gone_on_with(dev: Dev, ledger: Ledger) -> None:
     before = cycles(ledger)
-    due = make_due(ledger)
-    with held(ledger, "decide"):
-        cycle = next_cycle(ledger, before)
-        wait_until(lambda: waits(ledger), timeout_s=60, what="the run at the end of decide")
+    with held(ledger, "decide") as (due, cycle):
         worker(ledger, cycle).kill()
     after = ended(ledger, cycle, timeout_s=400)
     assert (after.analysis_id, after.state) == (cycle.analysis_id, "finished")
     assert set(stored(ledger, cycle).values()) == {1}
     assert len(cycles(ledger)) == len(before) + 1
-    assert len(families(dev, due)) == 1
-    kinds = {run["tags"].get("ooda/analysis_id") for run in dev.runs(ooda__analysis_id=cycle.analysis_id)}
-    assert kinds == {cycle.analysis_id}
+    assert len(dev.families(due_key(due))) == 1
+    assert len(dev.runs(ooda__analysis_id=cycle.analysis_id)) > 1, "the run that went on with it carries its id too"
 
 
 def test_a_run_that_a_person_cancels_is_over_and_its_due_time_with_it(dev: Dev, ledger: Ledger) -> None:
-    before = cycles(ledger)
-    due = make_due(ledger)
-    with held(ledger, "hypothesize"):
-        cycle = next_cycle(ledger, before)
-        wait_until(lambda: waits(ledger), timeout_s=60, what="the run at the end of hypothesize")
+    with held(ledger, "hypothesize") as (due, cycle):
         (run,) = dev.runs(ooda__analysis_id=cycle.analysis_id)
         dev.cancel(run["id"])
         let_go(ledger)
@@ -117,7 +97,7 @@ def test_a_run_that_a_person_cancels_is_over_and_its_due_time_with_it(dev: Dev, 
     (timer,) = ledger.cycles.queue([NAME])
     assert timer.reason == "cycle ended with an error: its run was canceled"
     assert timedelta(minutes=50) < timer.deliver_at - datetime.now(UTC) <= timedelta(minutes=61)
-    assert len(families(dev, due)) == 1
+    assert len(dev.families(due_key(due))) == 1
 
 
 def test_a_run_that_was_deleted_is_not_run_again_and_quiet_minutes_start_none(dev: Dev, ledger: Ledger) -> None:

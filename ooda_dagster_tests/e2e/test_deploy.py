@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +21,7 @@ from ooda_dagster.core.settings import Mode
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster_tests.defs.ground import NAME, Ground, busy_shop
+from ooda_dagster_tests.e2e.dev import graphql
 from ooda_dagster_tests.support import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -137,10 +136,7 @@ class Deployment:
             )
 
     def ask(self, query: str, **variables: Any) -> Any:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        url = f"http://127.0.0.1:{self.web_port}/graphql"
-        with urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": "application/json"})) as answer:
-            return json.load(answer)["data"]
+        return graphql(f"http://127.0.0.1:{self.web_port}", query, **variables)
 
     def loaded(self) -> dict[str, str]:
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from ooda_dagster.config.file import EMBEDDED_TARGET
 from ooda_dagster.ledger import Cycle
-from ooda_dagster_tests.e2e.dev import Dev, dev_home, ledger_of, start
+from ooda_dagster_tests.e2e.dev import Dev, ledger_of, start, started
 from ooda_dagster_tests.support import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -37,8 +37,8 @@ ARGUMENTS = (
 @pytest.fixture(scope="module")
 def dev() -> Iterator[Dev]:
     """One start for all tests here; the last of them ends it."""
-    with dev_home() as home:
-        yield start(home)
+    with started() as made:
+        yield made
 
 
 def picture_of_lineage(url: str, path: Path) -> str:
@@ -102,8 +102,8 @@ def test_ctrl_c_leaves_nothing_running(dev: Dev) -> None:
 
 @pytest.mark.slow
 def test_a_due_time_gets_one_run_across_a_crash_of_the_daemon() -> None:
-    with dev_home() as home:
-        families, cycles = crash_and_start_again(start(home))
+    with started() as dev:
+        families, cycles = crash_and_start_again(dev)
     assert len(families) == 1
     assert len(cycles) <= 1  # none, where the crash came before the run began one
 
@@ -125,7 +125,7 @@ def crash_and_start_again(dev: Dev) -> tuple[set[str], list[Cycle]]:
     cycles = ledger_of(dev.home).cycles
     # Moved by learning, or re-armed where the crash took the run with it: by then the schedule has ticked again.
     wait_until(lambda: cycles.queue()[0].deliver_at > datetime.now(UTC), timeout_s=300, what="the next due time")
-    families = {run["tags"].get("dagster/root_run_id", run["id"]) for run in again.runs(ooda__due_key=key)}
+    families = again.families(key)
     found = [c for c in cycles.latest(EMBEDDED_TARGET) if c.due_at == due]
     again.process.send_signal(signal.SIGINT)
     assert again.process.wait(60) == 130

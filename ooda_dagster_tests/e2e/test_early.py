@@ -11,39 +11,23 @@ import pytest
 
 from ooda_dagster.config.servers import APP_ROLE, target_cluster
 from ooda_dagster.core.messages import Observation
-from ooda_dagster.ledger import Cycle, Ledger
-from ooda_dagster_tests.e2e.cycles import NAME, cycles, ended, make_due, next_cycle
-from ooda_dagster_tests.e2e.dev import Dev, dev_home, ledger_of, start
+from ooda_dagster.ledger import Ledger
+from ooda_dagster_tests.e2e.cycles import CONFIG, NAME, cycles, ended, make_due, next_cycle
+from ooda_dagster_tests.e2e.dev import Dev, started
 from ooda_dagster_tests.loop.requests import DDL
 from ooda_dagster_tests.support import Database, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: Floors that would only make the tests wait.
-CONFIG = f"""
-[target.{NAME}]
-profile = "short"
-observe = "embedded:ooda_observe@target/inference"
-requests = {{ alarm_floor_s = 1, asked_floor_s = 1 }}
-"""
+REQUESTS = "requests = { alarm_floor_s = 1, asked_floor_s = 1 }"
 
 
 @pytest.fixture(scope="module")
 def dev() -> Iterator[Dev]:
     """One start for all tests here, in the order of this file."""
-    with dev_home() as home:
-        (home / "ooda.toml").write_text(CONFIG)
-        yield start(home)
-
-
-@pytest.fixture(scope="module")
-def ledger(dev: Dev) -> Iterator[Ledger]:
-    """The ledger, after the first cycle of the target."""
-    opened = ledger_of(dev.home)
-    wait_until(lambda: cycles(opened), timeout_s=200, what="the first cycle")
-    ended(opened, cycles(opened)[-1])
-    yield opened
-    opened.close()
+    with started(CONFIG + REQUESTS) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +99,10 @@ def test_an_analysis_can_be_asked_for_inside_the_database(dev: Dev, ledger: Ledg
         f"grant execute on function ooda.request_analysis(double precision) to {APP_ROLE}"
     )
     due_later(ledger)
-    # The loop looks every few minutes whether the function is there by now.
-    time.sleep(1)
     before, asked = cycles(ledger), datetime.now(UTC)
     database.execute("select ooda.request_analysis(48)", dsn=database.app)
-    cycle = wait_until(lambda: newest_but(ledger, before), timeout_s=400, what="the cycle")
+    # The loop looks every few minutes whether the function is there by now.
+    cycle = next_cycle(ledger, before, timeout_s=400)
     assert cycle.trigger == "request"
     assert ended(ledger, cycle).state == "finished"
     seen = ledger.messages.load(Observation, cycle.analysis_id)
@@ -135,11 +118,6 @@ def test_an_analysis_can_be_asked_for_inside_the_database(dev: Dev, ledger: Ledg
     print(f"the second one: {took_s:.0f} s later")
     assert took_s < 60
     assert ended(ledger, again).state == "finished"
-
-
-def newest_but(ledger: Ledger, before: list[Cycle]) -> Cycle | None:
-    known = {c.analysis_id for c in before}
-    return next((c for c in cycles(ledger) if c.analysis_id not in known), None)
 
 
 def test_a_due_cycle_starts_within_a_minute_during_a_backfill_of_a_month(dev: Dev, ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from ooda_dagster.core.messages import Analyze, Hypotheses, LearningDelta, Observation
 from ooda_dagster.core.settings import Messaging, Mode
@@ -53,7 +54,7 @@ def test_the_answer_and_the_receipt_are_one_transaction(known: Ledger) -> None:
     cycle = begin(known)
     ask(known, "alter table ooda.message add constraint never check (acknowledged_at is null)")
     try:
-        with pytest.raises(Exception, match="never"):
+        with pytest.raises(IntegrityError, match="never"):
             known.messages.store(observed(cycle), "r1")
     finally:
         ask(known, "alter table ooda.message drop constraint never")

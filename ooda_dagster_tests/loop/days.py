@@ -14,17 +14,19 @@ from ooda_dagster.config import Config, Reference, TargetConfig
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis, Observation, Served
 from ooda_dagster.core.settings import Sampling, Settings
+from ooda_dagster.core.workload_day import bounds
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.rollups import COUNTERS, _packed
 from ooda_dagster.ledger.tables import rollup
 from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster_tests.ledger.ground import MINUTE, ask
+from ooda_dagster_tests.support import dsn_of
 
 TODAY = datetime.now(UTC).date()
-NOW = datetime.combine(TODAY, datetime.min.time(), UTC) + timedelta(hours=12)
+NOW = bounds(TODAY)[0] + timedelta(hours=12)
 DEAD = "postgresql://nobody@127.0.0.1:1/none"
-MINUTE = timedelta(minutes=1)
 
 
 def ago(days: int) -> date:
@@ -32,11 +34,7 @@ def ago(days: int) -> date:
 
 
 def midnight(day: date) -> datetime:
-    return datetime.combine(day, datetime.min.time(), UTC)
-
-
-def dsn_of(ledger: Ledger) -> str:
-    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return bounds(day)[0]
 
 
 def config_of(ledger: Ledger, *names: str, **settings: Any) -> Config:
@@ -86,12 +84,6 @@ def full_day(day: date, work: Mapping[int, tuple[int, float]], *, every: timedel
 
 def compact(ledger: Ledger, name: str = "t", *, now: datetime = NOW) -> None:
     ledger.rollups.compact(name, now=now, policy=Sampling())
-
-
-def ask(ledger: Ledger, text: str, **parameters: Any) -> list[Any]:
-    with connection(ledger.engine) as conn:
-        result = conn.execute(sa.text(text), parameters)
-        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def found(identity: str = "index on public.orders (customer)", **fields: Any) -> Hypothesis:

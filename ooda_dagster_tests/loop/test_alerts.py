@@ -21,11 +21,10 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.alerts import deliver, run_failed, watch
-from ooda_dagster_tests.ledger.ground import NOW, ask
+from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask
 from ooda_dagster_tests.loop.hook import SECRET, Hook, hook
-from ooda_dagster_tests.loop.test_alive import Life
+from ooda_dagster_tests.loop.life import Life
 
-MINUTE = timedelta(minutes=1)
 VARIABLE = "OODA_TEST_WEBHOOK"
 WEBHOOK = Alerts(Reference("env", VARIABLE))
 

@@ -1,0 +1,88 @@
+"""Messages of a shop, filled in as a cycle does; every field can be given."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import Executed, Hypothesis, LearningDelta, StatementSeen, VerdictRow
+
+AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+COMMON: dict[str, Any] = {"analysis_id": "a" * 36, "target": "shop", "timestamp": AT}
+
+
+def row(outcome: str = "better", effect: float | None = -40.0, **values: Any) -> VerdictRow:
+    fields: dict[str, Any] = {
+        "action_id": "b" * 36,
+        "hypothesis_type": "CreateIndex",
+        "description": "index on public.orders (customer): serves 2 statements",
+        "state": State.KEPT,
+        "outcome": outcome,
+        "outcome_class": "Success",
+        "effect_pct": effect,
+        "ci_low_pct": None if effect is None else effect - 5,
+        "ci_high_pct": None if effect is None else effect + 5,
+        "n": 120,
+        "closed_at": AT,
+        "reason": "enough was seen",
+    }
+    return VerdictRow(**{**fields, **values})
+
+
+def hypothesis(**values: Any) -> Hypothesis:
+    fields: dict[str, Any] = {
+        "hypothesis_id": "h",
+        "hypothesis_type": "CreateIndex",
+        "priority": 5,
+        "description": "index on public.orders (customer): serves 2 statements, 80 % of all statement time",
+        "identity": "i",
+        "object_name": "ooda_orders_customer_abc123",
+        "statements": ["CREATE INDEX CONCURRENTLY x ON public.orders (customer) WHERE status = 'marker'"],
+        "undo": ["DROP INDEX CONCURRENTLY public.x"],
+        "gain_pct": 93.2,
+        "saved_ms_per_hour": 12_500.0,
+        "write_ms_per_hour": 1.5,
+        "bytes": 12_345_678,
+    }
+    return Hypothesis(**{**fields, **values})
+
+
+def executed(**values: Any) -> Executed:
+    fields: dict[str, Any] = {
+        "hypothesis_type": "CreateIndex",
+        "action_status": "Executed",
+        "executed_actions": ["CREATE INDEX CONCURRENTLY x ON public.orders (customer)"],
+        "execution_time_ms": 1500.0,
+        "action_id": "b" * 36,
+        "state": State.VERIFYING,
+        "undo": ["DROP INDEX CONCURRENTLY public.x"],
+        "lock_wait_ms": 12.0,
+        "journal_seq": 7,
+    }
+    return Executed(**{**fields, **values})
+
+
+def learning(*outcomes: VerdictRow, still: int = 0) -> LearningDelta:
+    return LearningDelta(
+        **COMMON,
+        outcomes=list(outcomes),
+        open=[row("open", None)] * still,
+        next_due_at=AT,
+        next_due_reason="nothing changed",
+        delay_minutes=30,
+    )
+
+
+def seen(text: str = "select 1") -> StatementSeen:
+    return StatementSeen(
+        fingerprint="f",
+        kind="select",
+        text=text,
+        calls=10,
+        total_ms=100,
+        mean_ms=10,
+        rows_per_call=1,
+        blocks_per_call=1,
+        share=0.4,
+    )

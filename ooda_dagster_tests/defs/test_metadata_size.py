@@ -1,0 +1,82 @@
+"""Does the largest message take little space in Dagster's event log, and say what it leaves out?"""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+from dagster._serdes import serialize_value
+
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import (
+    ActionResults,
+    BlindSpot,
+    Decision,
+    Decisions,
+    Hypotheses,
+    Message,
+    Observation,
+    Unjudged,
+    Verdicts,
+)
+from ooda_dagster.core.settings import Mode
+from ooda_dagster.defs.metadata import describe, table
+from ooda_dagster.defs.metadata.tables import MOST_ROWS
+from ooda_dagster_tests.core.messages import COMMON, executed, hypothesis, learning, row, seen
+from ooda_dagster_tests.defs.ground import records
+
+#: A text of 300 characters that grows when it is escaped.
+LONG = ('"<&>|`é' * 50)[:300]
+LARGEST: dict[str, Message] = {
+    "observations": Observation(
+        **COMMON,
+        mode=Mode.PROPOSE,
+        lookback_hours=24,
+        statements_seen=5000,
+        statements=[seen(LONG)] * 200,
+        gaps=[LONG] * 200,
+        blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,
+        server={"extensions": [LONG] * 200},
+        load={"details": [LONG] * 200},
+    ),
+    "hypotheses": Hypotheses(
+        **COMMON,
+        hypotheses=[hypothesis(description=LONG, statements=[LONG, LONG], object_name=LONG, blocked_by=LONG)] * 50,
+        unjudged=[Unjudged(fingerprint="f", text=LONG, reason=LONG)] * 200,
+        reason=LONG,
+    ),
+    "decisions": Decisions(
+        **COMMON,
+        mode=Mode.AUTO,
+        decisions=[Decision(hypothesis_id="h", action_id="b", state=State.DENIED, rule=LONG * 9, remedy=LONG * 9)] * 50,
+    ),
+    "action_results": ActionResults(
+        **COMMON,
+        mode=Mode.AUTO,
+        results=[executed(executed_actions=[LONG] * 9, undo=[LONG] * 9, error_message=LONG * 9, description=LONG * 9)]
+        * 50,
+    ),
+    "learning_deltas": learning(*[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200, still=200),
+    "verdicts": Verdicts(**COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9)] * 200),
+}
+
+
+@pytest.mark.parametrize("asset", LARGEST)
+def test_the_largest_message_stays_small(asset: str) -> None:
+    event = dg.AssetMaterialization(asset, metadata=describe(LARGEST[asset]))
+    size = len(serialize_value(event))
+    print(f"{asset}: {size:,} bytes")
+    assert size < 60_000
+    for name, value in event.metadata.items():
+        if isinstance(value, dg.MarkdownMetadataValue):
+            assert len(value.value or "") < 30_000, name
+
+
+def test_a_long_table_says_how_much_it_leaves_out() -> None:
+    shown = records(table([{"n": n, "text": "x"} for n in range(MOST_ROWS + 5)]))
+    assert (len(shown), shown[-1]["n"]) == (MOST_ROWS + 1, "and 5 more")
+
+
+def test_an_empty_table_is_a_word() -> None:
+    value = table([])
+    assert isinstance(value, dg.TextMetadataValue)
+    assert value.value == "none"
