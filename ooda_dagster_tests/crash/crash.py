@@ -110,7 +110,7 @@ def _strike_in_the_middle(ground: Ground, cell: Cell, doomed: Doomed) -> None:
     backend = wait_until(waiting, what="a statement that waits")
     _strike(ground, cell.fault, doomed)
     if cell.fault in (Fault.WORKER, Fault.SERVER_CUT, Fault.BLIP):  # the server notices by itself
-        alive = "select from pg_stat_activity where pid = %s"
+        alive = "select 1 from pg_stat_activity where pid = %s"
         wait_until(lambda: not ground.database.execute(alive, backend), timeout_s=10, what="the end of the backend")
     somebody.close()
 
