@@ -103,11 +103,14 @@ class CreateIndex:
         return Applied(adopted.object_oid, [*action.statements, *adopted.statements], adopted.detail)
 
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
-        """Sign the finished index by its comment."""
+        """Sign the finished index by its comment, unless its worker came to that."""
         _, schema, name = _object(action)
         index = session.index(schema, name)
         if index is None or not index.valid:
             raise TargetError(f"{qualified(schema, name)} is not valid after its build")
+        made = {"bytes": index.bytes, "definition": index.definition}
+        if index.comment == _comment(action):
+            return Applied(index.oid, [], made)
         comment = f"COMMENT ON INDEX {qualified(schema, name)} IS {quote_literal(_comment(action))}"
         session.execute(
             _signed(action, comment),
@@ -115,7 +118,7 @@ class CreateIndex:
             lock_timeout_s=settings.acting.lock_timeout_s,
             timeout_s=settings.acting.lock_timeout_s,
         )
-        return Applied(index.oid, [comment], {"bytes": index.bytes, "definition": index.definition})
+        return Applied(index.oid, [comment], made)
 
     def undo(self, action: Action, session: Acting, settings: Settings) -> Applied:
         _, schema, name = _object(action)

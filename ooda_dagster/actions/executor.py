@@ -80,7 +80,7 @@ class Executor:
         return [Outcome(self._ledger.actions.get(a.action_id), note) for a, note in zip(actions, notes, strict=True)]
 
     def _mend(self) -> None:
-        """After a build's session was lost: the server ends the build by itself, and then recovery cleans up."""
+        """After a session was lost: the server ends its statement by itself, and then recovery goes on."""
         self._session_lost = False
         try:
             types = self._types
@@ -198,14 +198,23 @@ class Executor:
                     backend_start=session.backend_start,
                 )
                 self._say(f"undoing: {action.description} ({reason})")
-                return self._undo(action, kind, session)
+                outcome = self._undo(action, kind, session)
         except TargetError as error:
             return Outcome(actions.get(action.action_id), str(error))
+        if self._session_lost:
+            self._mend()
+            action = actions.get(action.action_id)
+            return Outcome(action, "" if action.state == State.REVERTED else outcome.note)
+        return outcome
 
     def _undo(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         actions = self._ledger.actions
         try:
             undone = kind.undo(action, session, self._settings)
+        except TargetUnreachableError as lost:  # done or not, only the catalogue knows: it stays `reverting`
+            actions.note(action.action_id, error=str(lost))
+            self._session_lost = True
+            return Outcome(action, f"{lost}. `ooda recover` goes on from here")
         except TargetError as error:
             stuck = actions.transition(
                 action.action_id, State.REVERT_FAILED, actor=self._actor, reason=str(error), error=str(error)

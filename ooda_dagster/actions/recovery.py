@@ -19,7 +19,7 @@ from ooda_dagster.core.journal import IN_FLIGHT, LIVE, IllegalTransitionError, S
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.worker import Worker
-from ooda_dagster.targets.base import Acting, Observing, RefusedError, Target, TargetError
+from ooda_dagster.targets.base import Acting, Observing, RefusedError, Target, TargetError, TargetUnreachableError
 
 #: How long a backend that still works for a dead worker is waited for before it is ended.
 WAIT_FOR_BACKEND_S = 20.0
@@ -211,6 +211,8 @@ def _finish_undo(
     """An announced undo is finished: it was decided, and doing it twice is doing it once."""
     try:
         undone = kind.undo(action, session, settings)
+    except TargetUnreachableError:  # done or not, only the catalogue knows: the next recovery reads it
+        raise
     except TargetError as error:
         ledger.actions.transition(
             action.action_id, State.REVERT_FAILED, actor=actor, reason=str(error), error=str(error)

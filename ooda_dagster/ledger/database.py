@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from ooda_dagster.ledger.tables import SCHEMA
 
@@ -69,16 +69,24 @@ def migrate(engine: sa.Engine) -> None:
 @contextmanager
 def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction, with an unreachable server told as such."""
+    where = engine.url.render_as_string(hide_password=True)
     try:
         conn = engine.connect()
     except OperationalError as error:
-        where = engine.url.render_as_string(hide_password=True)
         raise LedgerUnreachableError(
             f"the ledger {where} does not answer: {str(error.orig).strip()}. "
             "Is its server running? `ooda dev` and `ooda cycle` start the embedded one."
         ) from error
-    with conn, conn.begin():
-        yield conn
+    try:
+        with conn, conn.begin():
+            yield conn
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise LedgerUnreachableError(
+            f"the connection to the ledger {where} was lost: {str(error.orig).strip()}. "
+            "Whether it still wrote that is not known; once it answers, `ooda recover` goes on from what it says."
+        ) from error
 
 
 @contextmanager

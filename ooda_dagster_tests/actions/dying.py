@@ -1,4 +1,4 @@
-"""The real action type and the real journal, in a process that dies at one point of an action's life."""
+"""The real action type and the real journal, in a process that dies at one point of a build. All points: crash/."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.targets.base import Acting
 from ooda_dagster_tests.actions.stage import die
-
-#: Points of a build and of an undo, in order.
-BUILD_POINTS = ("announced", "built", "signed", "applied")
-UNDO_POINTS = ("reverting", "dropped")
 
 
 class Deadly(CreateIndex):
@@ -29,23 +25,15 @@ class Deadly(CreateIndex):
 
     def apply(self, action: Action, session: Acting, settings: Settings) -> Applied:
         self._at("announced")
-        applied = super().apply(action, session, settings)
-        self._at("signed")
-        return applied
+        return super().apply(action, session, settings)
 
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
         self._at("built")
         return super().adopt(action, session, settings)
 
-    def undo(self, action: Action, session: Acting, settings: Settings) -> Applied:
-        self._at("reverting")
-        undone = super().undo(action, session, settings)
-        self._at("dropped")
-        return undone
-
 
 def deadly(point: str, ledger: Ledger) -> Deadly:
-    """The action type that dies at `point`; at "applied", the journal does, once that is written."""
+    """The action type that dies once "announced" or "built"; at "applied", the journal does, once that is written."""
     if point == "applied":
         write = ledger.actions.transition
 

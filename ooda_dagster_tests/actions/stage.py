@@ -226,17 +226,14 @@ def kill(pid: int) -> None:
 
 
 def dying_at(point: str, stage: Stage, action: Action) -> int:
-    """A worker that applies or undoes an action and dies at a point of it; waits for its death."""
+    """A worker that applies an action and dies at a point of it; waits for its death."""
 
     def work(own: Stage) -> None:
         from ooda_dagster_tests.actions.dying import deadly
 
         executor = own.executor(types={action.action_type: deadly(point, own.ledger)})
-        if point in ("reverting", "dropped"):
-            executor.undo(own.now(action), reason="by hand")
-        else:
-            for outcome in executor.apply([own.now(action)]):
-                os.write(2, f"the worker came to: {outcome.note}\n".encode())
+        for outcome in executor.apply([own.now(action)]):
+            os.write(2, f"the worker came to: {outcome.note}\n".encode())
 
     pid = worker(stage, work)
     status = wait_for(pid)

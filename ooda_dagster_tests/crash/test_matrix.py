@@ -1,0 +1,47 @@
+"""Is all as before, or as after, wherever what dies?"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+from ooda_dagster.actions.registry import TYPES
+from ooda_dagster_tests.crash.conftest import CELL, SEED
+from ooda_dagster_tests.crash.crash import crash
+from ooda_dagster_tests.crash.ground import Ground
+from ooda_dagster_tests.crash.points import Cell, cells
+from ooda_dagster_tests.crash.scenarios import SCENARIOS, Scenario
+
+Record = Callable[[str, object], None]
+
+
+def run(ground: Ground, cell: Cell, record: Record) -> None:
+    found = ["RED"]
+    try:
+        found[0] = crash(ground, cell)
+    finally:
+        record(CELL, (cell.row, cell.fault, found[0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [cell for scenario in SCENARIOS for cell in cells(scenario)], ids=str)
+def test_after_every_crash_all_is_as_before_or_as_after(ground: Ground, cell: Cell, record_property: Record) -> None:
+    run(ground, cell, record_property)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_after_a_crash_that_is_drawn_all_is_as_before_or_as_after(
+    ground: Ground, scenario: Scenario, record_property: Record
+) -> None:
+    seed = os.environ.get("OODA_SEED") or str(random.randrange(1_000_000))
+    print(f"OODA_SEED={seed}")
+    record_property(SEED, seed)
+    run(ground, random.Random(f"{seed} {scenario}").choice(list(cells(scenario))), record_property)
+
+
+def test_every_action_type_has_a_scenario() -> None:
+    missing = TYPES.keys() - {scenario.action_type for scenario in SCENARIOS}
+    assert not missing, f"add scenarios of {', '.join(sorted(missing))} to ooda_dagster_tests/crash/scenarios.py"
