@@ -16,6 +16,7 @@ from ooda_dagster_tests.support import wait_until
 def ledger(dev: Dev) -> Iterator[Ledger]:
     """The ledger of a module's `dev`, after the first cycle of its target."""
     opened = ledger_of(dev.home)
+    opened.migrate()  # the webserver may answer before the code location has made the tables
     wait_until(lambda: cycles(opened), timeout_s=200, what="the first cycle")
     ended(opened, cycles(opened)[-1])
     yield opened
