@@ -137,5 +137,12 @@ RULES: tuple[Rule, ...] = (
         o.beyond_budget,
         lambda n, s: _of_budget(s.advice.index_budget, n.heap_bytes, n.own_index_bytes),
     ),
-    Rule("acting role", "act", o.barred, lambda n, _: n.barred.rule if n.barred else "nothing is known against it", people=True, later=True),
+    Rule(
+        "acting role",
+        "act",
+        o.barred,
+        lambda n, _: n.barred.rule if n.barred else "nothing is known against it",
+        people=True,
+        later=True,
+    ),
 )

@@ -84,7 +84,7 @@ class Acting(_Group):
     max_actions_per_hour: PositiveInt = 6
     max_actions_per_day: PositiveInt = 20
     max_indexes_per_table: PositiveInt = 16
-    table_index_budget: str = "100%"  # bytes of our indexes on one table: a share of its heap, or a size
+    table_index_budget: str = "200%"  # bytes of our indexes on one table: a share of its heap, or a size
     warm_up_h: Annotated[float, Field(ge=0)] = 24
     failure_memory_h: Annotated[float, Field(ge=0, le=1_000_000)] = 168
     max_type_failures: PositiveInt = 3  # within type_memory_h: then policy approves no more of that type
