@@ -78,8 +78,8 @@ def test_a_pause_and_its_end_need_neither_dagster_nor_the_target(
 
     assert "shop is paused since" in run("pause", "--target", "shop", "--why", "an incident")
     assert (ledger.cycles.registered("shop") or {})["paused_at"] is not None
-    assert "auto, paused" in run("status")
-    assert "shop is acted on again" in run("resume", "--target", "shop")
+    assert "auto, paused" in ooda("status").out
+    assert "shop is acted on again" in ooda("resume", "--target", "shop").out
     assert (ledger.cycles.registered("shop") or {})["paused_at"] is None
 
 

@@ -182,6 +182,7 @@ def test_policy_proposes_outside_the_windows_and_the_next_cycle_is_due_when_one_
     assert learn(with_settings(loop, acting={"windows": []}), no_results(loop)).next_due_reason != decision.rule
 
 
+@pytest.mark.slow
 def test_policy_s_approval_of_an_earlier_cycle_waits_where_the_rules_say_not_now(
     shop: Callable[..., Loop], busy: Database
 ) -> None:
@@ -259,6 +260,7 @@ def test_an_undo_that_the_role_cannot_do_is_noted_and_tried_again(stage: Stage) 
     assert stage.definitions() == before
 
 
+@pytest.mark.slow
 def test_a_login_that_is_refused_otherwise_is_tried_once_a_cycle(stage: Stage, target_server: Cluster) -> None:
     """A changed password, say: the catalogue does not tell, so it is tried; two change sets wait for it."""
     from ooda_dagster.targets.postgres import PostgresTarget
