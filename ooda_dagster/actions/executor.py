@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
 from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transactions
+from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
@@ -19,7 +20,14 @@ from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.actions import statements_hash
 from ooda_dagster.ledger.worker import Worker
-from ooda_dagster.targets.base import Acting, RefusedError, Target, TargetError, TargetUnreachableError
+from ooda_dagster.targets.base import (
+    Acting,
+    LoginRefusedError,
+    RefusedError,
+    Target,
+    TargetError,
+    TargetUnreachableError,
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Executor:
             with self._target.observing("act") as looking:
                 disk = self._guards(action, looking)
                 # Last, as the guards may wait, and close to the deed.
+                check_permitted(action, self._target, self._ledger, self._settings, self._clock())
                 kind.preflight(action, looking, self._settings)
                 prior = kind.snapshot(action, looking)
         except SupersededError as error:
@@ -234,7 +243,13 @@ class Executor:
     @contextmanager
     def _locked(self, phase: str) -> Iterator[Acting]:
         """An acting session that holds the target's lock. Raises RefusedError where somebody else holds it."""
-        with self._target.acting(phase) as session:
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(self._target.acting(phase))
+            except LoginRefusedError as error:
+                self._ledger.cycles.bar(self._target.name, str(error))
+                raise
+            self._ledger.cycles.bar(self._target.name, None)
             if not session.try_lock():
                 raise RefusedError(
                     f"another process acts on target {self._target.name} now: its lock is taken; nothing was done"

@@ -39,7 +39,7 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
         [
             (
                 f["target"],
-                (f["mode"] or "never seen") + (", paused" if f["paused_at"] else ""),
+                ", ".join(filter(None, (f["mode"] or "never seen", f["paused_at"] and "paused", f["barred"]))),
                 _ago(f["last_sampled_at"]),
                 _ago(f["last_cycle_at"]) + (f" ({f['last_cycle_state']})" if f["last_cycle_state"] else ""),
                 iso(f["next_due_at"]) if f["next_due_at"] else None,
@@ -72,6 +72,8 @@ def _target(ledger: Ledger, name: str) -> dict[str, Any]:
         "target": name,
         "mode": row.get("mode"),
         "paused_at": row.get("paused_at"),
+        "barred": row.get("barred"),
+        "barred_at": row.get("barred_at"),
         "last_sampled_at": row.get("last_sampled_at"),
         "last_cycle_at": newest[0].started_at if newest else None,
         "last_cycle_state": newest[0].state if newest else None,

@@ -180,6 +180,8 @@ def _ruled(
     past: PastOutcomes | None,
 ) -> list[Proposed]:
     """Policy's word on each, by falling priority as in a cycle."""
+    # A day has many moments: whether a window was open at its end says nothing about it.
+    always = settings.model_copy(update={"acting": settings.acting.model_copy(update={"windows": ()})})
     ranked = []
     for candidate, value in taken:
         estimate = bool(candidate.hypothesis.evidence.get("estimate"))
@@ -190,7 +192,7 @@ def _ruled(
     ranked.sort(key=lambda r: (-r[2].priority, -r[2].saved_ms_per_hour))
     found = []
     for candidate, value, then in ranked:
-        ruling = rule(then, situation, settings)
+        ruling = rule(then, situation, always)
         if ruling.state == State.APPROVED:
             situation.allowed_now.append(then)
         found.append(

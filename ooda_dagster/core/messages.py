@@ -167,6 +167,7 @@ class Decision(_Body):
     state: State
     rule: str
     remedy: str = ""
+    held: bool = False  # approved in an earlier cycle, and the rules say not now
 
 
 class Decisions(Message):

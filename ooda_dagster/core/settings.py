@@ -14,6 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from ooda_dagster.core.patterns import parse_pattern
+from ooda_dagster.core.windows import parse_window
+
 #: Bounded, so that no time is later than a datetime can tell.
 Positive = Annotated[float, Field(gt=0, le=1_000_000)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -73,15 +76,23 @@ class Advice(_Group):
 class Acting(_Group):
     """What may act, how much at once, and how long a statement of ours may wait or run."""
 
+    enabled: bool = True  # the switch: false begins nothing new, and verifying goes on
+    windows: tuple[str, ...] = ()  # see core/windows.py; none: always
     approve_threshold: Annotated[int, Field(ge=1, le=5)] = 3
     max_actions_per_cycle: PositiveInt = 3
     max_open_change_sets: PositiveInt = 2
+    max_actions_per_hour: PositiveInt = 6
     max_actions_per_day: PositiveInt = 20
     max_indexes_per_table: PositiveInt = 16
+    table_index_budget: str = "200%"  # bytes of our indexes on one table: a share of its heap, or a size
     warm_up_h: Annotated[float, Field(ge=0)] = 24
     failure_memory_h: Annotated[float, Field(ge=0, le=1_000_000)] = 168
+    max_type_failures: PositiveInt = 3  # within type_memory_h: then policy approves no more of that type
+    type_memory_h: Positive = 24
     approval_expires_h: Positive = 168
     protected: tuple[str, ...] = ()  # patterns with * and ?: schema.table, or table in any schema
+    deny: tuple[str, ...] = ()  # see core/patterns.py; wins over allow
+    allow: tuple[str, ...] = ()  # none of a kind: all of it
     max_disk_share: Share = 0.90
     unknown_disk_max_share: Share = 0.10  # of the database's size, where the free space cannot be seen
     max_active_sessions: PositiveInt = 64
@@ -90,6 +101,26 @@ class Acting(_Group):
     lock_timeout_s: Positive = 60
     build_timeout_s: Positive = 4 * 3600
     on_inconclusive: Annotated[str, Field(pattern="^(keep|revert)$")] = "keep"
+
+    @field_validator("table_index_budget")
+    @classmethod
+    def _is_a_budget(cls, value: str) -> str:
+        parse_budget(value, 0)
+        return value
+
+    @field_validator("windows")
+    @classmethod
+    def _are_windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_window(text)
+        return value
+
+    @field_validator("deny", "allow")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_pattern(text)
+        return value
 
 
 class Verifying(_Group):

@@ -19,8 +19,8 @@ from ooda_dagster.ledger.tables import alert
 
 #: Kinds that tell of a state: they are cleared when it is over. All others tell of an event.
 UNDO_STUCK, REGRESSION_IN_PLACE, LOOP_NOT_ALIVE = "undo_stuck", "regression_in_place", "loop_not_alive"
-DEAD_LETTER = "dead_letter"
-STANDING = (UNDO_STUCK, REGRESSION_IN_PLACE, LOOP_NOT_ALIVE, DEAD_LETTER)
+DEAD_LETTER, ACTING_BARRED = "dead_letter", "acting_barred"
+STANDING = (UNDO_STUCK, REGRESSION_IN_PLACE, LOOP_NOT_ALIVE, DEAD_LETTER, ACTING_BARRED)
 #: Kinds that tell of an event.
 RUN_FAILED = "run_failed"
 

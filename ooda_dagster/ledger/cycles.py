@@ -74,6 +74,13 @@ class Cycles:
             change = sa.update(target).where(target.c.name == name, condition).values(paused_at=moment)
             return conn.execute(change.returning(target.c.name)).one_or_none() is not None
 
+    def bar(self, name: str, why: str | None) -> None:
+        """Note why the acting role is not let in, since when first; None where it is."""
+        since = None if why is None else sa.func.coalesce(target.c.barred_at, sa.func.now())
+        change = sa.update(target).where(target.c.name == name, target.c.barred.is_distinct_from(why))
+        with connection(self._engine) as conn:
+            conn.execute(change.values(barred=why, barred_at=since))
+
     def forget(self, name: str) -> None:
         """Remove a target and all that was learned of it."""
         with connection(self._engine) as conn:

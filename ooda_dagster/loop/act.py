@@ -7,18 +7,19 @@ from typing import Any
 
 from ooda_dagster.actions.executor import Outcome
 from ooda_dagster.actions.looks import start_looks
+from ooda_dagster.actions.permits import acting_bar, case_of_action, standing
 from ooda_dagster.actions.recovery import recover
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
 from ooda_dagster.core.journal import IN_FLIGHT, LIVE, State
 from ooda_dagster.core.messages import ActionResults, Decisions, Executed, Hypotheses
-from ooda_dagster.core.policy import change_sets, waits_for
+from ooda_dagster.core.policy import Ruling, Situation, bar, change_sets, waits_for
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.decide import POLICY
 from ooda_dagster.loop.hypothesize import readers_of
 from ooda_dagster.loop.opened import open_changes
+from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.loop.workload import read_window
 
 
@@ -28,12 +29,7 @@ def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionRes
     expire(loop)
     may = loop.settings.mode.acts and not dry_run and not decisions.replayed
     if may:
-        if loop.ledger.actions.list(loop.name, states=IN_FLIGHT):  # a cycle that broke off here left one
-            recover(loop.target, loop.ledger, loop.settings, say=loop.say)
-        ready, held = _ready(loop, decisions)
-        results += [_executed(loop, Outcome(a, why)) for a, why in held]
-        for group in _groups(ready):
-            results += [_executed(loop, o) for o in _apply_set(loop, group)]
+        results += [_executed(loop, o) for o in _carry_out(loop, decisions)]
     done = {r.action_id for r in results}
     for decision in decisions.decisions:
         if decision.action_id not in done:
@@ -75,31 +71,72 @@ def expire(loop: Loop) -> None:
             loop.ledger.actions.transition(action.action_id, State.EXPIRED, actor=POLICY, reason=why)
 
 
-def _ready(loop: Loop, decisions: Decisions) -> tuple[list[Action], list[tuple[Action, str]]]:
+def _carry_out(loop: Loop, decisions: Decisions) -> list[Outcome]:
+    """Apply what may be applied now; the rest stays approved and says why."""
+    approved = loop.ledger.actions.list(loop.name, states=(State.APPROVED,))
+    unfinished = loop.ledger.actions.list(loop.name, states=IN_FLIGHT)  # a cycle that broke off here left them
+    if not approved and not unfinished:
+        return []
+    seen = standing(loop.target, loop.ledger, loop.clock())
+    seen.barred = acting_bar(loop.target, loop.ledger)
+    if unfinished and not seen.barred:
+        recover(loop.target, loop.ledger, loop.settings, say=loop.say)
+    ready, outcomes = _ready(loop, approved, decisions, seen)
+    groups = _groups(ready)
+    while groups:
+        outcomes += _apply_set(loop, groups.pop(0))
+        if groups and (barred := acting_bar(loop.target, loop.ledger)):  # the first set found it out
+            outcomes += [_hold(loop, action, barred) for group in groups for action in group]
+            break
+    return outcomes
+
+
+def _ready(
+    loop: Loop, approved: Sequence[Action], decisions: Decisions, seen: Situation
+) -> tuple[list[Action], list[Outcome]]:
     """Approved actions that may be applied now, and those that must wait with the reason.
 
     A person's approval holds until it expires; that of policy only in the cycle that gives or repeats it.
     """
-    repeated = {d.action_id for d in decisions.decisions if d.state == State.APPROVED}
-    approved = loop.ledger.actions.list(loop.name, states=(State.APPROVED,))
-    if (loop.ledger.cycles.registered(loop.name) or {}).get("paused_at"):
-        return [], [(a, "paused: no new action; `ooda resume` lifts it") for a in approved]
+    repeated = {d.action_id for d in decisions.decisions if d.state == State.APPROVED and not d.held}
+    held = {d.action_id: Ruling(State.APPROVED, d.rule, d.remedy) for d in decisions.decisions if d.held}
     opened = open_changes(loop)
     ready: list[Action] = []
-    held: list[tuple[Action, str]] = []
+    waiting: list[Outcome] = []
     for action in sorted(approved, key=lambda a: (a.proposed_by == POLICY, -(a.priority or 5))):
         blocker = waits_for(action.touches, action.relation, opened)
         sets = {c.change_set_id for c in opened}
         room = loop.settings.acting.max_open_change_sets - len(sets)
-        if action.decided_by == POLICY and action.action_id not in repeated:
-            held.append((action, "waits: policy approved it in an earlier cycle, and this one did not find it again"))
+        barred = bar(case_of_action(action), seen, loop.settings) or held.get(action.action_id)
+        if barred is not None:
+            waiting.append(_hold(loop, action, barred))
+        elif action.decided_by == POLICY and action.action_id not in repeated:
+            why = "waits: policy approved it in an earlier cycle, and this one did not find it again"
+            waiting.append(Outcome(action, why))
         elif blocker is not None:
-            held.append((action, f"waits: what it touches is being judged for action {blocker.action_id[:8]}"))
+            why = f"waits: what it touches is being judged for action {blocker.action_id[:8]}"
+            waiting.append(Outcome(action, why))
         elif len(_groups([*ready, action])) > room:
-            held.append((action, "waits: enough is being judged; the rest is the control group"))
+            waiting.append(Outcome(action, "waits: enough is being judged; the rest is the control group"))
         else:
-            ready.append(action)
-    return ready, held
+            ready.append(_released(loop, action))
+    return ready, waiting
+
+
+def _hold(loop: Loop, action: Action, ruling: Ruling) -> Outcome:
+    """Leave an action approved, with the rule that keeps it for people to read."""
+    if (action.rule, action.remedy) != (ruling.rule, ruling.remedy):
+        loop.ledger.actions.note(action.action_id, rule=ruling.rule, remedy=ruling.remedy)
+    return Outcome(loop.ledger.actions.get(action.action_id), str(ruling))
+
+
+def _released(loop: Loop, action: Action) -> Action:
+    """What held an action is over: its rule is that of its approval again."""
+    if not action.remedy:
+        return action
+    approver = action.decided_by or POLICY
+    loop.ledger.actions.note(action.action_id, rule=f"approved by {approver}", remedy="")
+    return loop.ledger.actions.get(action.action_id)
 
 
 def _groups(actions: Sequence[Action]) -> list[list[Action]]:

@@ -13,9 +13,18 @@ from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.scrub import scrubbed
+from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action, Cycle, Ledger
-from ooda_dagster.ledger.alerts import DEAD_LETTER, LOOP_NOT_ALIVE, REGRESSION_IN_PLACE, RUN_FAILED, UNDO_STUCK, Alert
+from ooda_dagster.ledger.alerts import (
+    ACTING_BARRED,
+    DEAD_LETTER,
+    LOOP_NOT_ALIVE,
+    REGRESSION_IN_PLACE,
+    RUN_FAILED,
+    UNDO_STUCK,
+    Alert,
+)
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.channels import NotDeliveredError, channels, send
 
@@ -58,6 +67,7 @@ def _of(ledger: Ledger, life: Liveness) -> Iterator[Alarm]:
     yield from _not_alive(life)
     yield from _dead_letters(ledger, life.target)
     yield from _actions(ledger, life.target)
+    yield from _barred(ledger, life.target)
 
 
 def _dead_letters(ledger: Ledger, name: str) -> Iterator[Alarm]:
@@ -76,6 +86,18 @@ def _not_alive(life: Liveness) -> Iterator[Alarm]:
         text = f"{life.target}: the loop is not alive: {life.why}"
         detail = {fact.what: fact.value for fact in life.facts}
         yield Alarm(LOOP_NOT_ALIVE, f"{LOOP_NOT_ALIVE}:{life.target}", life.target, text, {"facts": detail})
+
+
+def _barred(ledger: Ledger, name: str) -> Iterator[Alarm]:
+    row = ledger.cycles.registered(name) or {}
+    if row.get("barred") and Mode(row["mode"]).acts:
+        waiting = len(ledger.actions.list(name, states=(State.APPROVED,)))
+        text = (
+            f"{name}: {one_line(row['barred'])}: nothing is begun or undone, {waiting} approved actions wait. "
+            f"Remedy: none where that is meant; else let it log in again (`ooda doctor --target {name}`)"
+        )
+        detail = {"since": iso(row["barred_at"]), "why": one_line(row["barred"])}
+        yield Alarm(ACTING_BARRED, f"{ACTING_BARRED}:{name}", name, text, detail)
 
 
 def _actions(ledger: Ledger, name: str) -> Iterator[Alarm]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.executor import Outcome
+from ooda_dagster.actions.permits import standing
 from ooda_dagster.advisor.candidates import refusal, serving
 from ooda_dagster.advisor.costs import Costs, Judged, shapes_of
 from ooda_dagster.advisor.index_ddl import IndexDdlError, read_create_index
@@ -14,7 +15,9 @@ from ooda_dagster.advisor.shape import UnreadableStatementError
 from ooda_dagster.core.btree_size import index_bytes
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.policy import denied
 from ooda_dagster.core.settings import Settings
+from ooda_dagster.core.situation import Case
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
@@ -38,6 +41,9 @@ def propose(loop: Loop, statement: str, *, by: str, approve: bool = False, why: 
         touches = _touched(loop, session, spec)
         table = session.catalogue({table.key}).tables[table.key]
     proposal = propose_index(spec, name=name, touches=touches, predicted={"bytes": index_bytes(table, spec)})
+    case = Case(relation=proposal.relation, action_type=proposal.action_type, touches=touches)
+    if ruling := denied(case, standing(loop.target, loop.ledger, loop.clock()), loop.settings):
+        raise RefusedError(str(ruling))
     action = loop.ledger.actions.propose(loop.name, proposal, by=by, now=loop.clock())
     loop.ledger.audit("proposed by hand", target=loop.name, actor=by, action_id=action.action_id, why=why)
     if approve and action.state in (State.PROPOSED, State.PENDING_APPROVAL):

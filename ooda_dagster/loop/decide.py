@@ -10,18 +10,16 @@ from ooda_dagster.core.messages import Decision, Decisions, Hypotheses, Hypothes
 from ooda_dagster.core.policy import Ruling, Situation, rule
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.opened import open_changes
-
-POLICY = "policy"
+from ooda_dagster.loop.situation import POLICY, situation
 
 
 def decide(loop: Loop, hypotheses: Hypotheses) -> Decisions:
     """Rule on each hypothesis by falling priority, and enter it in the journal as an action."""
     decisions: list[Decision] = []
     if not hypotheses.replayed:
-        situation = _situation(loop)
+        seen = situation(loop)
         for hypothesis in sorted(hypotheses.hypotheses, key=lambda h: (-h.priority, -h.saved_ms_per_hour)):
-            decisions.append(_decide(loop, hypothesis, situation, hypotheses.analysis_id))
+            decisions.append(_decide(loop, hypothesis, seen, hypotheses.analysis_id))
     return Decisions(
         analysis_id=hypotheses.analysis_id,
         target=loop.name,
@@ -32,8 +30,8 @@ def decide(loop: Loop, hypotheses: Hypotheses) -> Decisions:
     )
 
 
-def _decide(loop: Loop, hypothesis: Hypothesis, situation: Situation, analysis_id: str) -> Decision:
-    ruling = rule(hypothesis, situation, loop.settings)
+def _decide(loop: Loop, hypothesis: Hypothesis, seen: Situation, analysis_id: str) -> Decision:
+    ruling = rule(hypothesis, seen, loop.settings)
     denied = _denied_before(loop, hypothesis, ruling)
     if denied is not None:  # the same word for the same thing is not written down every cycle
         return _decision(hypothesis, denied, ruling)
@@ -42,9 +40,12 @@ def _decide(loop: Loop, hypothesis: Hypothesis, situation: Situation, analysis_i
         action = _reconsider(loop, action, ruling)
     if action.state in (State.PROPOSED, State.PENDING_APPROVAL) and action.proposed_by == POLICY:
         action = _follow(loop, action, ruling)
-    if action.state == State.APPROVED:
-        situation.allowed_now.append(hypothesis)
-    return _decision(hypothesis, action, ruling)
+    held = action.state == State.APPROVED and action.decided_by == POLICY and not ruling.allowed
+    if held:
+        loop.ledger.actions.note(action.action_id, rule=ruling.rule, remedy=ruling.remedy)
+    elif action.state == State.APPROVED:
+        seen.allowed_now.append(hypothesis)
+    return _decision(hypothesis, action, ruling, held=held)
 
 
 def _enter(loop: Loop, hypothesis: Hypothesis, analysis_id: str) -> Action:
@@ -92,13 +93,14 @@ def _reconsider(loop: Loop, action: Action, ruling: Ruling) -> Action:
     )
 
 
-def _decision(hypothesis: Hypothesis, action: Action, ruling: Ruling) -> Decision:
+def _decision(hypothesis: Hypothesis, action: Action, ruling: Ruling, *, held: bool = False) -> Decision:
     return Decision(
         hypothesis_id=hypothesis.hypothesis_id,
         action_id=action.action_id,
         state=action.state,
         rule=ruling.rule,
         remedy=ruling.remedy,
+        held=held,
     )
 
 
@@ -107,33 +109,3 @@ def _denied_before(loop: Loop, hypothesis: Hypothesis, ruling: Ruling) -> Action
         return None
     denied = loop.ledger.actions.list(loop.name, states=(State.DENIED,))
     return next((a for a in denied if a.identity == hypothesis.identity and a.rule == ruling.rule), None)
-
-
-def _situation(loop: Loop) -> Situation:
-    """What policy looks at, from the ledger and one look at the catalogue."""
-    now = loop.clock()
-    actions = loop.ledger.actions.list(loop.name)
-    with loop.target.observing("decide") as session:
-        catalogue = session.catalogue()
-    registered = loop.ledger.cycles.registered(loop.name) or {}
-    first, _ = loop.ledger.rollups.coverage(loop.name, now - timedelta(days=30), now)
-    undone = {
-        a.identity: (a.reverted_at or a.closed_at)
-        for a in actions
-        if a.state in (State.REVERTED, State.FAILED, State.REJECTED) and (a.reverted_at or a.closed_at)
-    }
-    own = sum(i.bytes for i in catalogue.indexes if i.ours)
-    # What policy approved earlier and finds again is counted with this cycle's.
-    planned = [a for a in actions if a.state == State.APPROVED and a.decided_by != POLICY]
-    return Situation(
-        now=now,
-        warm_h=(now - first).total_seconds() / 3600 if first else 0.0,
-        paused=bool(registered.get("paused_at")),
-        open_changes=open_changes(loop),
-        acted_today=sum(1 for a in actions if a.applying_at and now - a.applying_at < timedelta(days=1)),
-        heap_bytes=catalogue.heap_bytes,
-        own_index_bytes=own + sum(int(a.predicted.get("bytes") or 0) for a in planned),
-        indexes_of={t.label: len(t.indexes) for t in catalogue.tables.values()},
-        undone_at={identity: at for identity, at in undone.items() if at is not None},
-        stuck={a.relation for a in actions if a.state == State.REVERT_FAILED},
-    )

@@ -8,15 +8,14 @@ from ooda_dagster.actions.create_index import CreateIndex, propose_index
 from ooda_dagster.advisor.advise import Advised, Recommendation, advise, worth_judging
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
-from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
 from ooda_dagster.core.policy import waits_for
-from ooda_dagster.core.prioritise import PastOutcomes, priority
+from ooda_dagster.core.prioritise import PastOutcomes, past_outcomes, priority
 from ooda_dagster.core.settings import Mode, parse_budget
 from ooda_dagster.core.text import cut
-from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
+from ooda_dagster.loop.situation import ended_actions
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 
@@ -132,15 +131,6 @@ def readers_of(relations: set[tuple[str, str]], shapes: dict[str, Shape]) -> lis
     return [f for f, shape in shapes.items() if shape.tables & relations]
 
 
-def _past(loop: Loop) -> PastOutcomes:
-    ended = loop.ledger.actions.list(loop.name, states=(State.KEPT, State.REVERTED, State.FAILED, State.INCONCLUSIVE))
-    memory_s = loop.settings.acting.failure_memory_h * 3600
-    now = loop.clock()
-    recent = [a for a in ended if a.closed_at and (now - a.closed_at).total_seconds() < memory_s]
-    # A person's own proposal says nothing about ours.
-    own = [a for a in recent if a.hypothesis_id is not None]
-    return PastOutcomes(
-        better=sum(a.outcome == Outcome.BETTER for a in own),
-        worse=sum(a.outcome == Outcome.WORSE for a in own),
-        failed=sum(a.state == State.FAILED for a in own),
-    )
+def _past(loop: Loop, action_type: str = CreateIndex.name) -> PastOutcomes:
+    ended = ended_actions(loop.ledger, loop.name)
+    return past_outcomes(ended, action_type, loop.clock(), loop.settings.acting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from ooda_dagster.core.cadence import Closed, Delay, due_at, next_delay
 from ooda_dagster.core.journal import OPEN, State
 from ooda_dagster.core.messages import ActionResults, LearningDelta, VerdictRow
 from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.core.windows import next_opening, open_until, parse_window
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.verify import record_improvement, verify
@@ -39,6 +41,9 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     if not results.replayed:
         loop.ledger.actions.learned([a.action_id for a in ended], results.analysis_id)
     now = loop.clock()
+    due, why = due_at(now, delay), delay.reason
+    if (opening := _opening(loop, now)) and opening < due:
+        due, why = opening, "a maintenance window opens"
     loop.ledger.messages.prune(loop.name, now - timedelta(days=loop.settings.messages.keep_d))
     return LearningDelta(
         analysis_id=results.analysis_id,
@@ -54,10 +59,19 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
         },
         outcomes=verdict_rows(loop, ended),
         open=verdict_rows(loop, open_actions),
-        next_due_at=due_at(now, delay),
-        next_due_reason=delay.reason,
-        delay_minutes=delay.minutes,
+        next_due_at=due,
+        next_due_reason=why,
+        delay_minutes=min(delay.minutes, math.ceil((due - now).total_seconds() / 60)),
     )
+
+
+def _opening(loop: Loop, now: datetime) -> datetime | None:
+    """When the next maintenance window opens, where something waits for one."""
+    windows = [parse_window(text) for text in loop.settings.acting.windows]
+    if not windows or not loop.settings.mode.acts or open_until(windows, now):
+        return None
+    waits = loop.ledger.actions.list(loop.name, states=(State.PROPOSED, State.APPROVED))
+    return next_opening(windows, now) if waits else None
 
 
 def delay_after(ended: list[Action], open_verifications: int) -> Delay:

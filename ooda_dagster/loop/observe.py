@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.actions.recovery import let_go, recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
@@ -80,6 +81,8 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
 def _recovered(loop: Loop) -> list[BlindSpot]:
     """Mend what a dead worker left, before anything else is thought of."""
     try:
+        if (loop.ledger.cycles.registered(loop.name) or {}).get("barred"):
+            acting_bar(loop.target, loop.ledger, retry=True)  # the one attempt of this cycle
         recover(loop.target, loop.ledger, loop.settings, say=loop.say)
     except TargetError as error:
         return [BlindSpot(what="recovery", why=str(error), remedy="ooda recover")]

@@ -1,7 +1,8 @@
 """What would policy have looked at on a past day? Put together from what the ledger kept, and no more.
 
 Known then: hours of rollups, pauses, which actions were live, open, undone or stuck, how many were begun. Taken as of
-now: the settings and the mode. Not known: how many indexes each table had.
+now: the settings and the mode. Not known: how many indexes each table had. Maintenance windows are left out: a day has
+many moments.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ooda_dagster.actions.create_index import CreateIndex
 from ooda_dagster.core.hindsight import Candidate
 from ooda_dagster.core.journal import LIVE, OPEN, State
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.policy import OpenChange, Situation
-from ooda_dagster.core.prioritise import PastOutcomes
+from ooda_dagster.core.prioritise import Ended, PastOutcomes, failures, past_outcomes
 from ooda_dagster.core.settings import Settings, parse_budget
-from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Ledger
 
 #: A budget in per cent of tables whose size nobody noted: none.
@@ -52,6 +53,7 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
     absolute = "%" not in settings.advice.index_budget
     heap_bytes = size[0] if size else _NO_LIMIT
     budget = parse_budget(settings.advice.index_budget, heap_bytes) if size or absolute else None
+    ended = _ended(actions)
     situation = Situation(
         now=moment,
         warm_h=warm_h,
@@ -69,6 +71,7 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
             for a, state, at in sorted(actions, key=lambda found: found[2])
             if state in (State.REVERTED, State.FAILED, State.REJECTED)
         },
+        failures=failures(ended),
         stuck={a.relation for a, state, _ in actions if state == State.REVERT_FAILED},
     )
     facts = {
@@ -85,18 +88,17 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
         "reconstructed": RECONSTRUCTED,
     }
     there = frozenset(a.identity for a in live)
-    return Then(situation, there, _past(actions, moment, settings), budget, facts)
+    past = past_outcomes(ended, CreateIndex.name, moment, settings.acting)
+    return Then(situation, there, past, budget, facts)
 
 
-def _past(actions: Sequence[tuple[Any, State, datetime]], moment: datetime, settings: Settings) -> PastOutcomes:
-    """Verdicts of our own actions that were fresh then."""
-    memory = timedelta(hours=min(settings.acting.failure_memory_h, 24 * 365 * 50))
-    recent = [(a, s) for a, s, at in actions if a.hypothesis_id is not None and moment - at < memory]
-    return PastOutcomes(
-        better=sum(s in (State.KEPT, State.REVERTED) and a.outcome == Outcome.BETTER for a, s in recent),
-        worse=sum(s in (State.KEPT, State.REVERTED) and a.outcome == Outcome.WORSE for a, s in recent),
-        failed=sum(s == State.FAILED for _, s in recent),
-    )
+def _ended(actions: Sequence[tuple[Any, State, datetime]]) -> list[Ended]:
+    """Our own actions that had come to an end then."""
+    return [
+        Ended(a.action_type, at, a.outcome if state in (State.KEPT, State.REVERTED) else None, state == State.FAILED)
+        for a, state, at in actions
+        if a.hypothesis_id is not None and state in (State.KEPT, State.REVERTED, State.FAILED)
+    ]
 
 
 def candidates(ledger: Ledger, name: str) -> list[Candidate]:

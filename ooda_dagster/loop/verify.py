@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.journal import LIVE, State
@@ -14,7 +15,7 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.changes import last_changes, since_changes
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.decide import POLICY
+from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.targets.base import TargetError
 
 #: Kinds of statements that can stand in a control group: what they do is work in tables.
@@ -197,6 +198,10 @@ def _undo(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Acti
     loop.ledger.actions.note(action.action_id, **_columns(loop, result))
     if not loop.settings.mode.acts:
         loop.say(f"not undone in mode {loop.settings.mode}: {action.description} ({reason}); `ooda actions rollback`")
+        return []
+    if barred := acting_bar(loop.target, loop.ledger):
+        loop.ledger.actions.note(action.action_id, rule=f"its undo waits: {barred.rule}", remedy=barred.remedy)
+        loop.say(f"not undone now: {action.description}: {barred}")
         return []
     outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason)
     if outcome.action.state in LIVE:

@@ -10,8 +10,11 @@ import pytest
 
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
-from ooda_dagster.core.policy import OpenChange, Ruling, Situation, change_sets, rule, waits_for
+from ooda_dagster.core.objections import likely_seconds
+from ooda_dagster.core.policy import OpenChange, Ruling, Situation, bar, change_sets, explain, rule, waits_for
+from ooda_dagster.core.rules import RULES
 from ooda_dagster.core.settings import Mode, Settings
+from ooda_dagster.core.situation import case_of, login_refused, no_login
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MB = 1 << 20
@@ -128,6 +131,58 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], State, st
         "3 actions in this cycle",
         "acting.max_actions_per_cycle",
     ),
+    "deny": ({}, {}, {"deny": ["table:orders"]}, State.DENIED, "denied by 'table:orders'", "acting.deny"),
+    "deny statement": ({}, {}, {"deny": ["statement:f1"]}, State.DENIED, "denied by 'statement:f1'", "acting.deny"),
+    "allow": (
+        {},
+        {},
+        {"allow": ["schema:billing"]},
+        State.DENIED,
+        "public.orders is not among what is allowed: 'schema:billing'",
+        "acting.allow",
+    ),
+    "deny wins over allow": (
+        {},
+        {},
+        {"allow": ["type:*"], "deny": ["type:Index*"]},
+        State.DENIED,
+        "denied by 'type:Index*'",
+        "acting.deny",
+    ),
+    "switch": ({}, {}, {"enabled": False}, State.PROPOSED, "switched off", "set acting.enabled = true"),
+    "type failures": (
+        {},
+        {"failures": {"IndexOptimization": [NOW - timedelta(hours=h) for h in (1, 2, 3, 30)]}},
+        {},
+        State.PROPOSED,
+        "3 actions of type IndexOptimization failed or did harm within 24 h",
+        "after 2026-03-02T09:00:00.000Z (acting.max_type_failures, acting.type_memory_h); ooda approvals approve",
+    ),
+    "window": (
+        {},
+        {},
+        {"windows": ["Mon-Fri 22:00-04:00 Europe/Berlin"]},
+        State.PROPOSED,
+        "outside the maintenance windows",
+        "opens at 2026-03-02T21:00:00.000Z (acting.windows)",
+    ),
+    "window too short": (
+        {"bytes": 100 * MB},
+        {"builds": {"IndexOptimization": [(50 * MB, 600.0)]}, "heap_bytes": 10_000 * MB},
+        {"windows": ["10:00-12:19"]},
+        State.PROPOSED,
+        "it would likely take 20 min, and the maintenance window closes at 2026-03-01T12:19",
+        "opens at 2026-03-02T10:00:00.000Z; or a longer window (acting.windows)",
+    ),
+    "per hour": ({}, {"acted_this_hour": 6}, {}, State.PROPOSED, "6 actions in an hour", "acting.max_actions_per_hour"),
+    "table budget": (
+        {"bytes": 3 * MB},
+        {"heap_bytes_of": {"public.orders": 10 * MB}, "own_index_bytes_of": {"public.orders": 18 * MB}},
+        {},
+        State.PROPOSED,
+        "index budget of public.orders: 21 MB would be ours, 200% is 20 MB",
+        "acting.table_index_budget",
+    ),
     "per day": ({}, {"acted_today": 20}, {}, State.PROPOSED, "20 actions", "acting.max_actions_per_day"),
     "budget": (
         {},
@@ -160,6 +215,10 @@ def test_a_rule_speaks_with_its_name_and_its_remedy(name: str) -> None:
         ({}, {"stuck": {"public.items"}}),
         ({}, {"indexes_of": {"public.orders": 15}}),
         ({"priority": 3}, {}),
+        ({}, {"acted_this_hour": 5}),
+        ({}, {"failures": {"IndexOptimization": [NOW - timedelta(hours=h) for h in (1, 2, 24, 25)]}}),
+        ({}, {"failures": {"Other": [NOW] * 9}}),
+        ({"bytes": 2 * MB}, {"heap_bytes_of": {"public.orders": MB}}),
         ({}, {"warm_h": 24.0}),
         ({}, {"open_changes": [_open("x", "public.other", "f2")]}),
         ({}, {"open_changes": [_open("x"), replace(_open("x"), action_id="second of the set")]}),
@@ -253,3 +312,97 @@ def test_actions_that_share_a_relation_or_a_statement_are_one_change_set(
     items: list[tuple[str, str]], groups: list[list[int]]
 ) -> None:
     assert change_sets([(relation, frozenset(touches)) for relation, touches in items]) == groups
+
+
+def test_each_rule_objects_in_some_case_and_names_itself_and_its_remedy() -> None:
+    """All rules, none left out: a rule that is added without a case fails here."""
+    spoken = set()
+    for name, (hypothesis, situation, acting, *_) in CASES.items():
+        mode = acting.get("mode", Mode.AUTO)
+        settings = _settings(mode, **{k: v for k, v in acting.items() if k != "mode"})
+        for each in explain(_situation(**situation), settings, case_of(_hypothesis(**hypothesis))):
+            assert each.value.strip(), (name, each.rule.name)
+            if each.objection is not None:
+                spoken.add(each.rule.name)
+                assert each.objection.rule.strip(), (name, each.rule.name)
+                assert each.objection.remedy.strip(), (name, each.rule.name)
+    barred = _situation(barred=no_login("ooda_act"))
+    spoken |= {e.rule.name for e in explain(barred, _settings()) if e.objection}
+    assert spoken == {each.name for each in RULES}
+    assert len({each.name for each in RULES}) == len(RULES)
+
+
+def test_where_nothing_objects_each_rule_says_so() -> None:
+    assert [e.rule.name for e in explain(_situation(), _settings(), case_of(_hypothesis())) if e.objection] == []
+    assert [e.rule.name for e in explain(_situation(), _settings(allow=["schema:x"])) if e.objection] == []
+
+
+#: What also holds up what a person approved.
+_BINDING = {"protected", "deny", "deny statement", "allow", "deny wins over allow", "stuck", "mode observe"}
+_BINDING |= {"mode propose", "switch", "paused", "window", "window too short"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_person_s_approval_beats_thresholds_and_budgets_and_no_switch_window_or_list(name: str) -> None:
+    hypothesis, situation, acting, _, word, remedy = CASES[name]
+    mode = acting.get("mode", Mode.AUTO)
+    settings = _settings(mode, **{k: v for k, v in acting.items() if k != "mode"})
+    found = bar(case_of(_hypothesis(**hypothesis)), _situation(**situation), settings)
+    assert (found is not None) is (name in _BINDING)
+    if found is not None:
+        assert word in found.rule
+        assert remedy in found.remedy
+
+
+def test_a_barred_role_holds_what_is_approved_and_hinders_no_decision() -> None:
+    situation = _situation(barred=no_login("Ooda Act"))
+    assert _ruling(situation=situation).allowed
+    found = bar(case_of(_hypothesis()), situation, _settings())
+    assert found is not None
+    assert found.rule == "the acting role Ooda Act may not log in"
+    assert 'ALTER ROLE "Ooda Act" LOGIN' in found.remedy
+    assert "ooda doctor" in login_refused("wrong password").remedy
+
+
+def test_in_mode_approve_a_closed_window_keeps_no_question_from_people() -> None:
+    """In mode approve people may approve by day what is carried out at night."""
+    ruling = _ruling(settings=_settings(Mode.APPROVE, windows=["22:00-04:00"]))
+    assert ruling.state == State.PENDING_APPROVAL
+
+
+def test_failures_of_a_type_stop_policy_until_the_window_has_passed_them() -> None:
+    failed = {"IndexOptimization": [NOW - timedelta(hours=h) for h in (1, 2, 3)]}
+    states = [
+        (hours, _ruling(situation=_situation(now=NOW + timedelta(hours=hours), failures=failed)).allowed)
+        for hours in (0, 20.99, 21, 22, 23, 1000)
+    ]
+    assert [allowed for _, allowed in states] == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("size", "builds", "expected"),
+    [
+        (100 * MB, [], None),
+        (100 * MB, [(100 * MB, 60.0)], 60),
+        (200 * MB, [(100 * MB, 60.0), (100 * MB, 90.0)], 180),  # by the slowest
+        (100 * MB, [(9 * MB, 60.0)], None),  # too small to tell
+        (100 * MB, [(10 * MB, 6.0)], 60),
+        (1 * MB, [(100 * MB, 100.0)], 1),
+        (100 * MB, [(100 * MB, 1.0)] * 10 + [(100 * MB, 99.0)], 1),  # only the newest
+        (0, [(100 * MB, 60.0)], None),
+    ],
+)
+def test_how_long_a_build_takes_is_told_by_builds_of_its_size(
+    size: int, builds: list[tuple[int, float]], expected: float | None
+) -> None:
+    situation = _situation(builds={"IndexOptimization": builds})
+    assert likely_seconds(case_of(_hypothesis(bytes=size)), situation) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+def test_a_build_that_would_end_in_the_window_is_begun() -> None:
+    situation = _situation(builds={"IndexOptimization": [(100 * MB, 1199.0)]}, heap_bytes=10_000 * MB)
+    settings = _settings(windows=["10:00-12:20"])
+    assert _ruling(_hypothesis(bytes=100 * MB), situation, settings).allowed
+    assert not _ruling(_hypothesis(bytes=101 * MB), situation, settings).allowed

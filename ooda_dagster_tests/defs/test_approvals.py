@@ -134,7 +134,7 @@ def test_the_same_approvals_are_asked_for_once(made: Ground) -> None:
 def test_a_pause_holds_them(made: Ground) -> None:
     propose(made, "create index on orders (status, note)")
     made.ledger.cycles.pause(NAME, made.loop.clock())
-    assert tick(made) == f"{NAME}: 1 approved; paused"
+    assert tick(made) == f"{NAME}: 1 approved; paused: no new action (ooda resume)"
 
 
 def test_a_cycle_that_runs_is_not_crossed(made: Ground) -> None:

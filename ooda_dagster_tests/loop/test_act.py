@@ -48,7 +48,7 @@ def test_a_paused_target_applies_nothing_and_says_how_to_go_on(stage: Stage) -> 
             sa.text("update ooda.target set paused_at = now() where name = :name"), {"name": stage.loop.name}
         )
     (result,) = act(stage.loop, nothing_decided(stage.loop)).results
-    assert (result.state, result.note) == (State.APPROVED, "paused: no new action; `ooda resume` lifts it")
+    assert (result.state, result.note) == (State.APPROVED, "paused: no new action (ooda resume)")
 
 
 def test_what_is_being_judged_is_left_alone(stage: Stage) -> None:

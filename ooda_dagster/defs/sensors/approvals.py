@@ -4,6 +4,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -12,7 +13,7 @@ from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.conversations import APPROVAL
-from ooda_dagster.loop.approved import approved_by_people
+from ooda_dagster.loop.approved import approved_by_people, holds
 from ooda_dagster.loop.ooda import Ooda
 
 
@@ -48,11 +49,11 @@ def _by_target(ooda: Ooda) -> dict[str, list[Action]]:
 
 def _waits(ooda: Ooda, name: str) -> str:
     """Why nothing is started for a target now; nothing where it may be."""
-    mode = ooda.config.targets[name].settings.mode
-    if not mode.acts:
-        return f"mode {mode} does not act"
-    if (ooda.ledger.cycles.registered(name) or {}).get("paused_at"):
-        return "paused"
+    settings = ooda.config.targets[name].settings
+    if not settings.mode.acts:
+        return f"mode {settings.mode} does not act"
+    if why := holds(ooda.ledger, name, settings, datetime.now(UTC)):
+        return why
     if running := ooda.ledger.cycles.running(name):
         return f"analysis {running.analysis_id} runs, which carries them out if it comes to it"
     return ""

@@ -32,6 +32,8 @@ target = Table(
     moment("first_seen", nullable=False, server_default=func.now()),
     moment("last_sampled_at"),
     moment("paused_at"),
+    Column("barred", Text),  # why the acting role is not let in, as last seen
+    moment("barred_at"),
 )
 
 #: The one timer: a target has one open request for a cycle.

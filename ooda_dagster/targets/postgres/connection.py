@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
-from ooda_dagster.targets.base import MissingRightError, TargetError, TargetUnreachableError
+from ooda_dagster.targets.base import LoginRefusedError, MissingRightError, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres.queries import marked
 
 CONNECT_TIMEOUT_S = 10
@@ -66,7 +66,7 @@ def connect(
         # libpq's words quote the URL, with its password
         raise TargetUnreachableError(f"the connection URL cannot be read; {_FORM}") from None
     except psycopg.OperationalError as error:
-        raise TargetUnreachableError(_explain(error, dsn)) from None
+        raise _explain(error, dsn) from None
     try:
         connection.execute(
             marked("select pg_catalog.set_config(s.n, s.v, false) from unnest(%s::text[], %s::text[]) s(n, v)"),
@@ -78,24 +78,34 @@ def connect(
     return connection
 
 
-def _explain(error: psycopg.OperationalError, dsn: str) -> str:
+def _explain(error: psycopg.OperationalError, dsn: str) -> TargetUnreachableError:
+    """A failed connect as one of our errors, in words that say what to do."""
+    words, refused = _reason(error, dsn)
+    return (LoginRefusedError if refused else TargetUnreachableError)(words)
+
+
+def _reason(error: psycopg.OperationalError, dsn: str) -> tuple[str, bool]:
+    """What is wrong, and whether the server answered and refused the role."""
     text = " ".join(str(error).split())
     state = getattr(error, "sqlstate", None)
     where = location(dsn)
     if where == _TORN:
-        return f"the connection URL leads nowhere; {_FORM}"
+        return f"the connection URL leads nowhere; {_FORM}", False
     if state == "28P01" or "password authentication failed" in text:
-        return f"{where}: wrong password or no such role; check the connection that the target's reference leads to"
+        why = f"{where}: wrong password or no such role; check the connection that the target's reference leads to"
+        return why, True
+    if "is not permitted to log in" in text:
+        return f"{where}: this role may not log in (ALTER ROLE ... LOGIN): {text}", True
     if state == "28000" or "pg_hba.conf" in text:
-        return f"{where}: the server does not let this role in from here (pg_hba.conf): {text}"
+        return f"{where}: the server does not let this role in from here (pg_hba.conf): {text}", True
     if state == "3D000" or ("database" in text and "does not exist" in text):
-        return f"{where}: no such database"
+        return f"{where}: no such database", False
     if state == "53300" or _FULL.search(text):
         return (
             f"{where}: the server has no free connection, and we need two at most; raise max_connections or the limit "
             f"of the role or the database: {text}"
-        )
-    return f"{where} does not answer: {text}"
+        ), False
+    return f"{where} does not answer: {text}", False
 
 
 def location(dsn: str) -> str:

@@ -112,6 +112,15 @@ class PostgresObserving:
             raise translate(error, "reading sessions") from error
         return [(row.query_id, row.text) for row in rows]
 
+    def may_log_in(self, role: str) -> bool | None:
+        """Whether a role's right to log in stands; None for a role that this server does not have."""
+        asked = marked("select r.rolcanlogin as may from pg_catalog.pg_roles r where r.rolname = %s")
+        try:
+            row = self.connection.execute(asked, (role,)).fetchone()
+        except psycopg.Error as error:
+            raise translate(error, "reading roles") from error
+        return bool(row.may) if row else None
+
     def catalogue(self, statistics_for: Collection[tuple[str, str]] | None = None) -> Catalogue:
         try:
             return read_catalogue(self.connection, statistics_for)

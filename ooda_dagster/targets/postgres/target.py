@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from ooda_dagster.targets.base import RefusedError
 from ooda_dagster.targets.postgres.acting import PostgresActing
@@ -32,6 +33,11 @@ class PostgresTarget:
     @property
     def can_act(self) -> bool:
         return self._act_dsn is not None
+
+    @property
+    def acting_role(self) -> str | None:
+        """Who acts; None where nobody does, or where the connection string does not name a role."""
+        return conninfo_to_dict(self._act_dsn).get("user") if self._act_dsn else None  # type: ignore[return-value]
 
     @contextmanager
     def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> Iterator[PostgresObserving]:

@@ -1,0 +1,78 @@
+"""The situation that policy looks at, from the ledger and one look at the catalogue."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ooda_dagster.actions.permits import standing
+from ooda_dagster.core.catalogue import Catalogue
+from ooda_dagster.core.journal import State
+from ooda_dagster.core.prioritise import Ended, failures
+from ooda_dagster.core.situation import Situation
+from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.opened import open_changes
+
+POLICY = "policy"
+_OVER = (State.REVERTED, State.FAILED, State.REJECTED)
+_ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
+
+
+def situation(loop: Loop) -> Situation:
+    """What policy looks at before it decides. Raises TargetUnreachableError where the target does not answer."""
+    now = loop.clock()
+    actions = loop.ledger.actions.list(loop.name)
+    with loop.target.observing("decide") as session:
+        catalogue = session.catalogue()
+    first, _ = loop.ledger.rollups.coverage(loop.name, now - timedelta(days=30), now)
+    # What policy approved earlier and finds again is counted with this cycle's.
+    planned = [a for a in actions if a.state == State.APPROVED and a.decided_by != POLICY]
+    own = _own_bytes(catalogue, planned)
+    found = standing(loop.target, loop.ledger, now)
+    found.warm_h = (now - first).total_seconds() / 3600 if first else 0.0
+    found.open_changes = open_changes(loop)
+    found.acted_this_hour, found.acted_today = (_begun(actions, now, timedelta(hours=h)) for h in (1, 24))
+    found.heap_bytes = catalogue.heap_bytes
+    found.own_index_bytes = sum(own.values())
+    found.heap_bytes_of = {t.label: t.bytes for t in catalogue.tables.values()}
+    found.own_index_bytes_of = own
+    found.indexes_of = {t.label: len(t.indexes) for t in catalogue.tables.values()}
+    found.undone_at = _undone(actions)
+    found.failures = failures(ended(actions))
+    return found
+
+
+def ended_actions(ledger: Ledger, name: str) -> list[Ended]:
+    """What became of our own actions of a target."""
+    return ended(ledger.actions.list(name, states=_ENDED))
+
+
+def ended(actions: Sequence[Action]) -> list[Ended]:
+    """Those of them that are ours and came to an end."""
+    return [
+        Ended(a.action_type, a.closed_at, a.outcome, a.state == State.FAILED)
+        for a in actions
+        if a.state in _ENDED and a.closed_at is not None and a.hypothesis_id is not None
+    ]
+
+
+def _begun(actions: Sequence[Action], now: datetime, within: timedelta) -> int:
+    return sum(1 for a in actions if a.applying_at and now - a.applying_at < within)
+
+
+def _undone(actions: Sequence[Action]) -> dict[str, datetime]:
+    """Identity → when it failed, was undone or rejected last."""
+    over = ((a.identity, a.reverted_at or a.closed_at) for a in actions if a.state in _OVER)
+    return {identity: at for identity, at in over if at is not None}
+
+
+def _own_bytes(catalogue: Catalogue, planned: Sequence[Action]) -> dict[str, int]:
+    """Relation → bytes of our indexes on it, with those that people approved."""
+    found: dict[str, int] = defaultdict(int)
+    for table in catalogue.tables.values():
+        found[table.label] += sum(index.bytes for index in table.indexes if index.ours)
+    for action in planned:
+        found[action.relation] += int(action.predicted.get("bytes") or 0)
+    return dict(found)
