@@ -32,6 +32,7 @@ target = Table(
     moment("first_seen", nullable=False, server_default=func.now()),
     moment("last_sampled_at"),
     moment("paused_at"),
+    Column("settings", JSONB),  # as they were seen last, for the audit of the next change
 )
 
 #: The one timer: a target has one open request for a cycle.
