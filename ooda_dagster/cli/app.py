@@ -28,6 +28,7 @@ COMMANDS = {
     "history": ("history", "history", "Past days: what each target did, and what the loop would have proposed."),
     "actions": ("actions", "app", "What was proposed, done and undone."),
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),
+    "audit": ("audit", "app", "Who did what, when; and whether the record of it is as it was written."),
     "queues": ("queues", "app", "The message bus: queues, conversations, dead letters."),
     "pause": ("approvals", "pause", "Begin no new action on a target; what is live is still judged and undone."),
     "resume": ("approvals", "resume", "Let a paused target be acted on again."),
