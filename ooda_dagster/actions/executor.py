@@ -101,7 +101,9 @@ class Executor:
         kind = self._types[action.action_type]
         if action.approved_hash != statements_hash(action.statements, action.undo):
             changed = "the statements are not those that were approved"
-            expired = actions.transition(action.action_id, State.EXPIRED, actor=self._actor, reason=changed)
+            expired = actions.transition(
+                action.action_id, State.EXPIRED, actor=self._actor, reason=changed, audit="expired"
+            )
             return Outcome(expired, changed)
         try:
             with self._target.observing("act") as looking:

@@ -160,7 +160,7 @@ def rollback(
             found = [loop.ledger.actions.get(action_id)]
         else:
             assert since is not None
-            after = datetime.now(UTC) - _span(since)
+            after = datetime.now(UTC) - span(since)
             live = loop.ledger.actions.list(chosen, states=LIVE)
             found = sorted((a for a in live if a.applied_at and a.applied_at >= after), key=_applied, reverse=True)
         outcomes = [by_hand.rollback(loop, action, by=os_user(), why=why) for action in found]
@@ -184,13 +184,16 @@ def recover(
     act_url: ActUrlOption = None,
     mode: ModeOption = None,
     name: NameOption = None,
+    why: Annotated[str, typer.Option("--why", help="For the audit.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Finish or take back what a killed worker left: the journal and the catalogue agree afterwards."""
     with errors():
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, name=name)
         loop = Ooda(with_ledger(loaded)).loop(chosen)
-        done = recover_target(loop.target, loop.ledger, loop.settings, say=say(as_json))
+        by = os_user()
+        loop.ledger.audit("recovery", target=chosen, actor=by, why=why)
+        done = recover_target(loop.target, loop.ledger, loop.settings, actor=by, say=say(as_json))
         if as_json:
             emit({"recovered": done})
         elif not done:
@@ -207,7 +210,8 @@ def _applied(action: Action) -> datetime:
     return action.applied_at or action.proposed_at
 
 
-def _span(text: str) -> timedelta:
+def span(text: str) -> timedelta:
+    """A time span: 30m, 2h, 1d."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     try:
         return timedelta(**{units[text[-1]]: float(text[:-1])})

@@ -17,6 +17,7 @@ from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Mode, Settings
 from ooda_dagster.core.text import size
 from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.store import os_user
 from ooda_dagster.loop import by_hand
 from ooda_dagster.loop.ooda import Ooda
@@ -95,7 +96,7 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Begin no new action on a target; what is live is still judged and undone."""
-    _switch("paused", lambda ledger: ledger.cycles.pause(target, datetime.now(UTC)), target, why, config, as_json)
+    _switch(lambda cycles: cycles.pause(target, datetime.now(UTC), by=os_user(), why=why), target, config, as_json)
 
 
 def resume(
@@ -105,16 +106,14 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Let a paused target be acted on again."""
-    _switch("resumed", lambda ledger: ledger.cycles.resume(target), target, why, config, as_json)
+    _switch(lambda cycles: cycles.resume(target, by=os_user(), why=why), target, config, as_json)
 
 
-def _switch(event: str, change: Callable[[Ledger], bool], target: str, why: str, config: Any, as_json: bool) -> None:
-    """Pause or resume; audited where it changes something, and told as the ledger has it then."""
+def _switch(change: Callable[[Cycles], bool], target: str, config: Any, as_json: bool) -> None:
+    """Pause or resume, told as the ledger has it then."""
     with errors():
         ledger = _known(config, target)
-        changed = change(ledger)
-        if changed:
-            ledger.audit(event, target=target, actor=os_user(), why=why)
+        changed = change(ledger.cycles)
         paused_at = (ledger.cycles.registered(target) or {}).get("paused_at")
     if as_json:
         emit({"target": target, "paused_at": paused_at, "changed": changed})

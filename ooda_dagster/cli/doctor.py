@@ -11,7 +11,9 @@ import typer
 from ooda_dagster.cli.output import Exit, emit, errors, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, configuration
 from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
+from ooda_dagster.config.servers import ledger_cluster
 from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.core.text import many
 from ooda_dagster.embedded import list_binaries
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import Capabilities, TargetError
@@ -91,12 +93,29 @@ def _dagster() -> Iterator[Row]:
 def _ledger(config: Config) -> Iterator[Row]:
     if config.ledger.kind == "embedded":
         yield Row("ledger", "database", "ok", "embedded, started on demand")
-        return
+        if not ledger_cluster().running:
+            return
     try:
-        Ledger(config.ledger.resolve()).migrate()
-        yield Row("ledger", "database", "ok", str(config.ledger))
+        ledger = Ledger(config.ledger.resolve())
+        ledger.migrate()
+        if config.ledger.kind != "embedded":
+            yield Row("ledger", "database", "ok", str(config.ledger))
+        yield _record(ledger)
     except (ConnectionReferenceError, LedgerUnreachableError, ValueError) as error:
         yield Row("ledger", "database", "fail", str(error))
+
+
+def _record(ledger: Ledger) -> Row:
+    found = ledger.trail.verify()
+    if found.intact:
+        return Row(
+            "ledger", "record of the past", "ok", f"journal chain intact, {many(sum(found.rows.values()), 'row')}"
+        )
+    first = found.broken[0]
+    more = f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
+    where = f"{first.chain}, row {first.position}" if first.position else first.chain
+    remedy = "ooda audit verify names all; find out who can write to the ledger"
+    return Row("ledger", "record of the past", "fail", f"{where}: {first.what}{more}", remedy)
 
 
 def _target(config: TargetConfig) -> Iterator[Row]:

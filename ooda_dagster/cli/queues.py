@@ -93,9 +93,7 @@ def reset(
         if (target is None) != everything:
             fail("give --target, or --all", Exit.CONFIG)
         ledger = _ledger(config, target)
-        ended, held, cleared = ledger.queues.reset(target, by=os_user(), now=datetime.now(UTC))
-        detail = {"ended": ended, "cleared_dead_letters": cleared, "why": why}
-        ledger.audit("queues reset", target=target, **detail)
+        ended, held, cleared = ledger.queues.reset(target, by=os_user(), now=datetime.now(UTC), why=why)
     if as_json:
         emit({"ended": ended, "still_running": held, "cleared_dead_letters": cleared})
         return

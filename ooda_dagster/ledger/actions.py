@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.journal import OPEN, WAITING, State, check_transition
+from ooda_dagster.ledger.chains import write_audit, write_journal
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import action, improvement_history, journal
 
@@ -148,7 +149,8 @@ class Actions:
             if found is None:
                 return self._by_identity(conn, target, proposal.identity)
             if found.inserted:
-                self._journal(conn, found.action_id, target, None, State.PROPOSED, by, "", {"statements_hash": digest})
+                first = {"action_id": found.action_id, "from_state": None, "to_state": State.PROPOSED, "actor": by}
+                write_journal(conn, target, **first, reason="", detail={"statements_hash": digest})
             return self._get(conn, found.action_id)
 
     def transition(
@@ -159,46 +161,30 @@ class Actions:
         actor: str,
         reason: str = "",
         detail: dict[str, Any] | None = None,
+        audit: str | None = None,
         **columns: Any,
     ) -> Action:
         """Move an action to `to` and write the journal, in one transaction.
 
-        `columns` are set on the action with it. Raises IllegalTransitionError, UnknownActionError.
+        `columns` are set on the action with it; `audit` is the event that the audit gets of it, if any. Raises
+        IllegalTransitionError, UnknownActionError.
         """
         with connection(self._engine) as conn:
             before = self._get(conn, action_id, lock=True)
             check_transition(before.state, to)
-            conn.execute(sa.update(action).where(action.c.action_id == action_id).values(state=to, **columns))
-            self._journal(conn, action_id, before.target, before.state, to, actor, reason, detail or {})
-            return self._get(conn, action_id)
+            change = sa.update(action).where(action.c.action_id == action_id).values(state=to, **columns)
+            after = conn.execute(change.returning(*_COLUMNS)).mappings().one()
+            moved = {"action_id": action_id, "from_state": before.state, "to_state": to, "actor": actor}
+            write_journal(conn, before.target, **moved, reason=reason, detail=detail or {})
+            if audit:
+                why = {"action_id": action_id, "statements_hash": before.statements_hash, "why": reason}
+                write_audit(conn, audit, target=before.target, actor=actor, **why)
+            return _action(after)
 
     def note(self, action_id: str, **columns: Any) -> None:
         """Set columns that are no transition (evidence, a backend's pid)."""
         with connection(self._engine) as conn:
             conn.execute(sa.update(action).where(action.c.action_id == action_id).values(**columns))
-
-    def _journal(
-        self,
-        conn: sa.Connection,
-        action_id: str,
-        target: str,
-        before: State | None,
-        after: State,
-        actor: str,
-        reason: str,
-        detail: dict[str, Any],
-    ) -> None:
-        conn.execute(
-            sa.insert(journal).values(
-                action_id=action_id,
-                target=target,
-                from_state=before,
-                to_state=after,
-                actor=actor,
-                reason=reason,
-                detail=detail,
-            )
-        )
 
     def get(self, action_id: str) -> Action:
         """The action with an id or a unique beginning of one."""

@@ -15,10 +15,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Messaging
+from ooda_dagster.core.settings_changes import changes
 from ooda_dagster.ledger import conversations, timer
+from ooda_dagster.ledger.chains import write_audit
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import alert, analyze_queue, cycle, cycle_run, request_read, target, workload_day
+from ooda_dagster.ledger.who import seen_by
 from ooda_dagster.ledger.worker import Worker
 
 __all__ = ["Cycle", "CycleRefusedError", "Cycles", "Due"]
@@ -45,15 +48,39 @@ class Cycles:
         self._engine = engine
 
     def register(
-        self, name: str, *, kind: str, mode: str, now: datetime, identity: dict[str, Any] | None = None
+        self,
+        name: str,
+        *,
+        kind: str,
+        mode: str,
+        now: datetime,
+        identity: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        usual: dict[str, Any] | None = None,
     ) -> None:
-        """Make `name` known and due at once; a changed mode is noted by the caller, who knows who changed it."""
+        """Make `name` known and due at once; a mode or settings that are not those seen last are audited.
+
+        settings: as `core.settings_changes.told` has them; those of a new target are compared with `usual`.
+        """
         with connection(self._engine) as conn:
-            known = insert(target).values(name=name, kind=kind, mode=mode, identity=identity or {})
-            update: dict[str, Any] = {"mode": mode} | ({"identity": identity} if identity else {})
-            conn.execute(known.on_conflict_do_update(index_elements=["name"], set_=update))
+            seen = sa.select(target.c.mode, target.c.settings).where(target.c.name == name).with_for_update()
+            before = conn.execute(seen).one_or_none()
+            if before is None:
+                new = insert(target).values(name=name, kind=kind, mode=mode)
+                if conn.execute(new.on_conflict_do_nothing().returning(target.c.name)).one_or_none() is None:
+                    before = conn.execute(seen).one()  # another process was faster
+            update: dict[str, Any] = {"mode": mode}
+            update |= {k: v for k, v in (("identity", identity), ("settings", settings)) if v}
+            conn.execute(sa.update(target).where(target.c.name == name).values(**update))
             first = insert(analyze_queue).values(target=name, deliver_at=now, reason="new target")
             conn.execute(first.on_conflict_do_nothing())
+            if before is None or before.mode != mode:
+                was = before.mode if before else None
+                write_audit(conn, "mode", target=name, actor=seen_by(), before=was, after=mode)
+            known = before.settings if before else None
+            if settings is not None and settings != known:
+                changed = changes(usual or {} if known is None else known, settings)
+                write_audit(conn, "policy", target=name, actor=seen_by(), first=known is None, changes=changed)
 
     def registered(self, name: str) -> dict[str, Any] | None:
         """The target's row."""
@@ -61,18 +88,29 @@ class Cycles:
             row = conn.execute(sa.select(target).where(target.c.name == name)).mappings().one_or_none()
             return dict(row) if row else None
 
-    def pause(self, name: str, now: datetime) -> bool:
+    def pause(self, name: str, now: datetime, *, by: str | None = None, why: str = "") -> bool:
         """Begin no new action from `now` on; False where the target was paused already."""
-        return self._set_paused(name, target.c.paused_at.is_(None), now)
+        return self._set_paused(name, target.c.paused_at.is_(None), now, "paused", by, why)
 
-    def resume(self, name: str) -> bool:
+    def resume(self, name: str, *, by: str | None = None, why: str = "") -> bool:
         """Lift a pause; False where there was none."""
-        return self._set_paused(name, target.c.paused_at.is_not(None), None)
+        return self._set_paused(name, target.c.paused_at.is_not(None), None, "resumed", by, why)
 
-    def _set_paused(self, name: str, condition: sa.ColumnElement[bool], moment: datetime | None) -> bool:
+    def _set_paused(
+        self,
+        name: str,
+        condition: sa.ColumnElement[bool],
+        moment: datetime | None,
+        event: str,
+        by: str | None,
+        why: str,
+    ) -> bool:
         with connection(self._engine) as conn:
             change = sa.update(target).where(target.c.name == name, condition).values(paused_at=moment)
-            return conn.execute(change.returning(target.c.name)).one_or_none() is not None
+            changed = conn.execute(change.returning(target.c.name)).one_or_none() is not None
+            if changed:
+                write_audit(conn, event, target=name, actor=by, why=why)
+            return changed
 
     def bar(self, name: str, why: str | None) -> None:
         """Note why the acting role is not let in, since when first; None where it is."""
@@ -81,12 +119,14 @@ class Cycles:
         with connection(self._engine) as conn:
             conn.execute(change.values(barred=why, barred_at=since))
 
-    def forget(self, name: str) -> None:
-        """Remove a target and all that was learned of it."""
+    def forget(self, name: str, *, by: str | None = None, why: str = "") -> None:
+        """Remove a target and all that was learned of it. What was done to it stays in the journal and in the audit."""
         with connection(self._engine) as conn:
-            conn.execute(sa.delete(target).where(target.c.name == name))
+            gone = conn.execute(sa.delete(target).where(target.c.name == name).returning(target.c.name)).one_or_none()
             for loose in (workload_day, request_read, alert):  # no foreign key takes these along
                 conn.execute(sa.delete(loose).where(loose.c.target == name))
+            if gone:
+                write_audit(conn, "forgotten", target=name, actor=by, why=why)
 
     def targets(self) -> Sequence[dict[str, Any]]:
         """Rows of all targets that were ever known."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import audit_event, journal, message
+from ooda_dagster.ledger.tables import action, audit_event, journal, message
 
 
 class Past:
@@ -35,8 +35,16 @@ class Past:
 
     def begun(self, name: str, since: datetime, until: datetime) -> int:
         """Actions that were begun in [since, until)."""
-        query = sa.select(sa.func.count(journal.c.action_id.distinct())).where(
-            journal.c.target == name, journal.c.to_state == State.APPLYING, journal.c.at >= since, journal.c.at < until
+        known = journal.join(action, action.c.action_id == journal.c.action_id)  # not of before a target was forgotten
+        query = (
+            sa.select(sa.func.count(journal.c.action_id.distinct()))
+            .select_from(known)
+            .where(
+                journal.c.target == name,
+                journal.c.to_state == State.APPLYING,
+                journal.c.at >= since,
+                journal.c.at < until,
+            )
         )
         with connection(self._engine) as conn:
             return conn.execute(query).scalar_one()

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from ooda_dagster.core.contracts import Queue
 from ooda_dagster.ledger import conversations
+from ooda_dagster.ledger.chains import write_audit
 from ooda_dagster.ledger.conversations import Cycle
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import analyze_queue, cycle, dead_letter, message, target
@@ -91,8 +92,8 @@ class Queues:
         with connection(self._engine) as conn:
             return [dict(row) for row in conn.execute(query).mappings()]
 
-    def reset(self, name: str | None, *, by: str, now: datetime) -> tuple[list[str], list[str], int]:
-        """End open conversations and clear dead letters.
+    def reset(self, name: str | None, *, by: str, now: datetime, why: str = "") -> tuple[list[str], list[str], int]:
+        """End open conversations and clear dead letters; audited.
 
         Returns the analysis ids that were ended, those that a living worker holds and that go on, and how many dead
         letters were cleared.
@@ -112,6 +113,8 @@ class Queues:
                 ended.append(row["analysis_id"])
             cleared = sa.update(dead_letter).where(_uncleared(name)).values(cleared_at=now, cleared_by=by)
             count = len(conn.execute(cleared.returning(dead_letter.c.dead_letter_id)).all())
+            detail = {"ended": ended, "cleared_dead_letters": count, "why": why}
+            write_audit(conn, "queues reset", target=name, actor=by, **detail)
         return ended, held, count
 
 

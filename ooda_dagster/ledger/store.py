@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from typing import Any
-
-import sqlalchemy as sa
 
 from ooda_dagster.ledger.actions import Actions
 from ooda_dagster.ledger.alerts import Alerts
+from ooda_dagster.ledger.chains import write_audit
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
@@ -19,9 +16,12 @@ from ooda_dagster.ledger.past import Past
 from ooda_dagster.ledger.queues import Queues
 from ooda_dagster.ledger.requests import RequestBook
 from ooda_dagster.ledger.rollups import Rollups
-from ooda_dagster.ledger.tables import audit_event
+from ooda_dagster.ledger.trail import Trail
 from ooda_dagster.ledger.verifications import Verifications
+from ooda_dagster.ledger.who import os_user
 from ooda_dagster.ledger.workload_days import WorkloadDays
+
+__all__ = ["Ledger", "os_user"]
 
 
 class Ledger:
@@ -41,6 +41,7 @@ class Ledger:
         self.past = Past(self.engine)
         self.workload_days = WorkloadDays(self.engine)
         self.alerts = Alerts(self.engine)
+        self.trail = Trail(self.engine)
 
     def migrate(self) -> None:
         """Create or upgrade the ledger's schema."""
@@ -50,15 +51,6 @@ class Ledger:
         self.engine.dispose()
 
     def audit(self, event: str, *, target: str | None, actor: str | None = None, **detail: Any) -> None:
-        """Note what a person or a switch did."""
-        row = {"event": event, "target": target, "actor": actor or os_user(), "detail": detail}
+        """Note what a person or a switch did; what changes the ledger notes it in the same transaction instead."""
         with connection(self.engine) as conn:
-            conn.execute(sa.insert(audit_event).values(**row))
-
-
-def os_user() -> str:
-    """Who runs this process, for the audit."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a passwd entry
-        return f"uid {os.getuid()}"
+            write_audit(conn, event, target=target, actor=actor, **detail)

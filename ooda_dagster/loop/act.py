@@ -68,7 +68,7 @@ def expire(loop: Loop) -> None:
     for action in loop.ledger.actions.list(loop.name, states=(State.APPROVED, State.PENDING_APPROVAL)):
         if action.expires_at is not None and action.expires_at < loop.clock():
             why = "nobody used it in time"
-            loop.ledger.actions.transition(action.action_id, State.EXPIRED, actor=POLICY, reason=why)
+            loop.ledger.actions.transition(action.action_id, State.EXPIRED, actor=POLICY, reason=why, audit="expired")
 
 
 def _carry_out(loop: Loop, decisions: Decisions) -> list[Outcome]:

@@ -58,20 +58,18 @@ def approve_action(loop: Loop, action: Action, *, by: str, why: str = "") -> Act
 
 def approve(ledger: Ledger, action: Action, *, by: str, why: str = "", now: datetime, settings: Settings) -> Action:
     """`approve_action` where nothing of the target but the ledger is at hand. Raises IllegalTransitionError."""
-    approved = ledger.actions.transition(
+    return ledger.actions.transition(
         action.action_id,
         State.APPROVED,
         actor=by,
         reason=why,
+        audit="approved",
         approved_hash=action.statements_hash,
         decided_at=now,
         decided_by=by,
         rule="approved by a person",
         expires_at=now + timedelta(hours=settings.acting.approval_expires_h),
     )
-    detail = {"action_id": action.action_id, "statements_hash": action.statements_hash, "why": why}
-    ledger.audit("approved", target=action.target, actor=by, **detail)
-    return approved
 
 
 def reject_action(ledger: Ledger, action: Action, *, by: str, why: str = "", now: datetime) -> Action:
@@ -79,19 +77,18 @@ def reject_action(ledger: Ledger, action: Action, *, by: str, why: str = "", now
 
     Raises IllegalTransitionError where it is past that.
     """
-    rejected = ledger.actions.transition(
+    return ledger.actions.transition(
         action.action_id,
         State.REJECTED,
         actor=by,
         reason=why,
+        audit="rejected",
         approved_hash=None,
         decided_at=now,
         decided_by=by,
         rule="rejected by a person",
         closed_at=now,
     )
-    ledger.audit("rejected", target=action.target, actor=by, action_id=action.action_id, why=why)
-    return rejected
 
 
 def rollback(loop: Loop, action: Action, *, by: str, why: str = "rolled back by hand") -> Outcome:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ooda_dagster.actions.executor import Executor
 from ooda_dagster.config import TargetConfig, home_directory
 from ooda_dagster.core.settings import Settings
+from ooda_dagster.core.settings_changes import told, usual
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.base import Target
 from ooda_dagster.targets.postgres import PostgresTarget
@@ -39,13 +40,15 @@ class Loop:
         return Executor(self.target, self.ledger, self.settings, actor=actor, say=self.say, clock=self.clock)
 
     def register(self) -> None:
-        """Make the target known to the ledger; a mode that rose since last time is an audited event."""
-        before = self.ledger.cycles.registered(self.name)
-        mode = self.settings.mode
-        self.ledger.cycles.register(self.name, kind=self.target.kind, mode=mode, now=self.clock())
-        if before is None or before["mode"] != mode:
-            was = before["mode"] if before else None
-            self.ledger.audit("mode", target=self.name, before=was, after=mode)
+        """Make the target known to the ledger; a mode or settings other than last time are audited events."""
+        self.ledger.cycles.register(
+            self.name,
+            kind=self.target.kind,
+            mode=self.settings.mode,
+            now=self.clock(),
+            settings=told(self.settings),
+            usual=usual(self.settings),
+        )
 
 
 def open_loop(config: TargetConfig, ledger: Ledger, say: Callable[[str], None] = lambda _: None) -> Loop:

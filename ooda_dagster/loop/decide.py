@@ -80,7 +80,10 @@ def _follow(loop: Loop, action: Action, ruling: Ruling) -> Action:
     if ruling.state == action.state or ruling.state == State.PROPOSED:
         loop.ledger.actions.note(action.action_id, rule=ruling.rule, remedy=ruling.remedy)
         return loop.ledger.actions.get(action.action_id)
-    return loop.ledger.actions.transition(action.action_id, ruling.state, actor=POLICY, reason=ruling.rule, **columns)
+    audit = "approved" if ruling.state == State.APPROVED else None
+    return loop.ledger.actions.transition(
+        action.action_id, ruling.state, actor=POLICY, reason=ruling.rule, audit=audit, **columns
+    )
 
 
 def _reconsider(loop: Loop, action: Action, ruling: Ruling) -> Action:
@@ -89,7 +92,13 @@ def _reconsider(loop: Loop, action: Action, ruling: Ruling) -> Action:
         return action
     why = f"no longer approved by policy: {ruling.rule}"
     return loop.ledger.actions.transition(
-        action.action_id, State.EXPIRED, actor=POLICY, reason=why, rule=ruling.rule, remedy=ruling.remedy
+        action.action_id,
+        State.EXPIRED,
+        actor=POLICY,
+        reason=why,
+        audit="expired",
+        rule=ruling.rule,
+        remedy=ruling.remedy,
     )
 
 

@@ -43,7 +43,7 @@ def waiting(configured: Callable[..., None], ledger: Ledger) -> Callable[..., Ac
 def audited(ledger: Ledger) -> list[tuple[str, dict[str, Any]]]:
     with ledger.engine.connect() as connection:
         rows = connection.execute(sa.select(audit_event).order_by(audit_event.c.event_id)).mappings()
-        return [(row["event"], row["detail"]) for row in rows if row["event"] != "mode"]
+        return [(row["event"], row["detail"]) for row in rows if row["event"] not in ("mode", "policy")]
 
 
 def test_what_waits_is_shown_with_its_statements_and_undo(ooda: Run, waiting: Callable[..., Action]) -> None:
@@ -121,7 +121,9 @@ def test_a_rejection_is_final_and_audited(
     after = ledger.actions.get(action.action_id)
     assert (after.state, after.rule, after.approved_hash) == (State.REJECTED, "rejected by a person", None)
     assert ledger.actions.history(action.action_id)[-1]["reason"] == "not now"
-    assert audited(ledger) == [("rejected", {"action_id": action.action_id, "why": "not now"})]
+    assert audited(ledger) == [
+        ("rejected", {"action_id": action.action_id, "statements_hash": action.statements_hash, "why": "not now"})
+    ]
     assert ooda("approvals", "approve", action.action_id).code == 4
 
 

@@ -181,7 +181,7 @@ def test_a_new_target_and_its_mode_are_audited(clock: Clock) -> None:
     clock.tick()
     with clock.ooda.ledger.engine.connect() as connection:
         rows = connection.exec_driver_sql("select event, target, detail->>'after' from ooda.audit_event").all()
-    assert [tuple(row) for row in rows] == [("mode", NAME, "propose")]
+    assert [tuple(row) for row in rows] == [("mode", NAME, "propose"), ("policy", NAME, None)]
 
 
 def test_a_partition_that_was_deleted_comes_back_and_fails_no_tick(clock: Clock) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ooda_dagster.core.journal import OPEN, WAITING, State
-from ooda_dagster.ledger.tables.base import json, metadata, moment, quoted
+from ooda_dagster.ledger.tables.base import chained, json, metadata, moment, quoted
 from ooda_dagster.ledger.tables.cycles import target
 
 hypothesis = Table(
@@ -126,12 +126,13 @@ action = Table(
     Index("ix_action_target_state", "target", "state"),
 )
 
-#: Every transition, written before the deed that it announces.
+#: Every transition, written before the deed that it announces. No foreign key: what was done to a target is still told
+#: when the target is forgotten. Written by ledger/chains.py alone.
 journal = Table(
     "journal",
     metadata,
     Column("seq", BigInteger, Identity(), primary_key=True),
-    Column("action_id", Text, ForeignKey(action.c.action_id, ondelete="CASCADE"), nullable=False),
+    Column("action_id", Text, nullable=False),
     Column("target", Text, nullable=False),
     moment("at", nullable=False, server_default=func.clock_timestamp()),
     Column("from_state", Text),
@@ -139,6 +140,8 @@ journal = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     json("detail", "{}"),
+    *chained(),
+    UniqueConstraint("target", "position"),
     Index("ix_journal_action_id", "action_id", "seq"),
 )
 
@@ -194,7 +197,7 @@ improvement_history = Table(
     Index("ix_improvement_history_completed", "target", text("completed_at desc")),
 )
 
-#: What people and switches did: modes raised, approvals, rollbacks by hand.
+#: What people and switches did: modes, settings, approvals, rollbacks by hand. Written by ledger/chains.py alone.
 audit_event = Table(
     "audit_event",
     metadata,
@@ -204,6 +207,17 @@ audit_event = Table(
     Column("actor", Text, nullable=False),
     Column("event", Text, nullable=False),
     json("detail", "{}"),
+    *chained(),
+    UniqueConstraint("position"),
+)
+
+#: The last row of each chain (core/chain.py): a tail that was cut off shows. Locked while a row is added.
+chain_head = Table(
+    "chain_head",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
 )
 
 #: What a person should hear of, once for each key while it is not cleared; told when `delivered_at` is set.

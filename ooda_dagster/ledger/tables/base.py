@@ -3,7 +3,7 @@ unit."""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, MetaData, text
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ooda_dagster.core.journal import State
@@ -28,6 +28,15 @@ def moment(name: str, *, nullable: bool = True, **kwargs: object) -> Column:
 
 def json(name: str, default: str) -> Column:
     return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
+
+
+def chained() -> tuple[Column, Column, Column]:
+    """A row's place in its chain (from 1), the hash of the row before it and its own; see core/chain.py."""
+    return (
+        Column("position", BigInteger, nullable=False),
+        Column("prev_hash", Text, nullable=False),
+        Column("hash", Text, nullable=False),
+    )
 
 
 def quoted(states: frozenset[State]) -> str:

@@ -34,6 +34,7 @@ target = Table(
     moment("paused_at"),
     Column("barred", Text),  # why the acting role is not let in, as last seen
     moment("barred_at"),
+    Column("settings", JSONB),  # as they were seen last, for the audit of the next change
 )
 
 #: The one timer: a target has one open request for a cycle.
