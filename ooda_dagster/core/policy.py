@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from ooda_dagster.core.identifiers import parts
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, iso
+from ooda_dagster.core.messages import Hypothesis, HypothesisType, iso
 from ooda_dagster.core.settings import Mode, Settings, parse_budget
 
 
@@ -83,12 +83,16 @@ def _denied(hypothesis: Hypothesis, situation: Situation, settings: Settings) ->
     if hypothesis.relation in situation.stuck:
         why = f"an undo on {hypothesis.relation} failed"
         return Ruling(State.DENIED, why, "`ooda recover`, then `ooda actions rollback` the action that is stuck")
-    planned = sum(h.relation == hypothesis.relation for h in situation.allowed_now)
-    indexes = situation.indexes_of.get(hypothesis.relation, 0) + planned
-    if indexes >= acting.max_indexes_per_table:
+    allowed = [h for h in situation.allowed_now if h.relation == hypothesis.relation and _is_index(h)]
+    indexes = situation.indexes_of.get(hypothesis.relation, 0) + len(allowed)
+    if _is_index(hypothesis) and indexes >= acting.max_indexes_per_table:
         why = f"{hypothesis.relation} has {indexes} indexes already"
         return Ruling(State.DENIED, why, "acting.max_indexes_per_table")
     return None
+
+
+def _is_index(hypothesis: Hypothesis) -> bool:
+    return hypothesis.hypothesis_type == HypothesisType.INDEX
 
 
 def _protects(pattern: str, relation: str) -> bool:
@@ -137,7 +141,7 @@ def _waits(hypothesis: Hypothesis, situation: Situation, settings: Settings) -> 
         return Ruling(State.PROPOSED, why, "acting.max_actions_per_day")
     budget = parse_budget(settings.advice.index_budget, situation.heap_bytes)
     planned = situation.own_index_bytes + sum(h.bytes for h in situation.allowed_now) + hypothesis.bytes
-    if planned > budget:
+    if _is_index(hypothesis) and planned > budget:
         why = f"index budget: {planned >> 20} MB would be ours, {settings.advice.index_budget} is {budget >> 20} MB"
         return Ruling(State.PROPOSED, why, "advice.index_budget, or drop an index of ours")
     return None
