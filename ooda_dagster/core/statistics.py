@@ -108,8 +108,9 @@ class StatisticsSpec:
 
 def why_analyze(table: Table, kept: TableStatistics, policy: Statistics, now: datetime) -> str:
     """Why a table should be analysed now; nothing where it need not be, or autovacuum may still come."""
-    visible = table.readable and not table.row_security
-    if table.rows < 0 or (visible and table.rows > 0 and not table.analysed):
+    # After pg_upgrade the number of rows is known, and nothing of the columns.
+    bare = table.rows > 0 and table.readable and not table.row_security and not table.analysed
+    if table.rows < 0 or (bare and kept.last_known is None):
         what = "never analysed"
         if table.kind != "p" and not table.bytes:
             return ""  # empty

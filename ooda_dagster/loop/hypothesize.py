@@ -22,6 +22,9 @@ from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 
+#: Kinds of statements whose plan is made of what is known of a table; an EXPLAIN by hand is none.
+_PLANNED = ("select", "insert", "update", "delete", "merge")
+
 
 def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
     """Hypotheses for what was observed; where there is none, `reason` says why."""
@@ -139,9 +142,7 @@ def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis |
     assumed = loop.settings.statistics.assumed_gain
     share = advised.share_of({f for f, shape in advised.shapes.items() if found.helps(shape)})
     saved_ms_per_hour = assumed * share * advised.total_ms_per_hour
-    touches = sorted(
-        f for f, shape in advised.shapes.items() if any(u.table.key == found.table.key for u in shape.uses)
-    )
+    touches = sorted(f for f, shape in advised.shapes.items() if shape.kind in _PLANNED and shape.reads(found.table))
     blocker = waits_for(touches, proposal.relation, open_changes(loop))
     return Hypothesis(
         hypothesis_id=str(uuid.uuid4()),

@@ -253,3 +253,13 @@ def test_actions_that_share_a_relation_or_a_statement_are_one_change_set(
     items: list[tuple[str, str]], groups: list[list[int]]
 ) -> None:
     assert change_sets([(relation, frozenset(touches)) for relation, touches in items]) == groups
+
+
+def test_limits_of_indexes_do_not_concern_statistics() -> None:
+    full = _situation(indexes_of={"public.orders": 16}, own_index_bytes=200 * MB)
+    assert not _ruling(situation=full).allowed
+    statistics = _hypothesis(hypothesis_type="ExtendedStatistics", bytes=0)
+    assert _ruling(statistics, full).allowed
+    # Nor do statistics that were allowed just now count as indexes of their table.
+    almost = _situation(indexes_of={"public.orders": 15}, allowed_now=[statistics])
+    assert _ruling(situation=almost).allowed

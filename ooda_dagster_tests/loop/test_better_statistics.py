@@ -15,24 +15,28 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis, HypothesisType
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.embedded import Cluster
+from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.by_hand import rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.loop.ground import make_loop, turn, with_settings
-from ooda_dagster_tests.support import Database, fresh_ledger
+from ooda_dagster_tests.support import Database
 
 #: 40 zip codes in 20 cities, two visits each; 110 big kinds, 60 middling ones, the rest met once.
 _TOWN = """
 create table people (id int primary key, city int not null, zip int not null) with (autovacuum_enabled = off);
-insert into people select g, (g % 40) / 2, g % 40 from generate_series(1, 20000) g;
+insert into people select g, (g % 40) / 2, g % 40 from generate_series(1, 100000) g;
 create table visits (person int not null, note text not null) with (autovacuum_enabled = off);
-insert into visits select g % 20000 + 1, 'x' from generate_series(1, 40000) g;
+insert into visits select (g * 7919::bigint) % 100000 + 1, 'x' from generate_series(1, 200000) g;
 create index on visits (person);
 create table events (id int primary key, kind int not null) with (autovacuum_enabled = off);
 insert into events select g, case when g <= 44000 then g % 110 when g <= 53000 then 1000 + g % 60 else 10000 + g end
     from generate_series(1, 100000) g;
-create table fresh as select * from people;
+"""
+_FRESH_TABLE = """
+drop table if exists fresh;
+create table fresh as select * from people limit 20000;
 alter table fresh set (autovacuum_enabled = off);
 """
 _JOIN = "select v.note from people p join visits v on v.person = p.id where p.city = %s and p.zip = %s"
@@ -40,16 +44,16 @@ _KIND = "select * from events where kind = %s"
 _FRESH = "select * from fresh where zip = %s"
 
 
-@pytest.fixture
-def town(target_server: Cluster, home: Path) -> Iterator[Database]:
-    """Its statements are prepared by `asked`; what-if has a server."""
+@pytest.fixture(scope="module")
+def built(target_server: Cluster, home: Path) -> Iterator[Database]:
+    """The town, and a server for what-if that is kept running."""
     database = Database(target_server, "test_loop_town")
     database.create()
+    # As PostgreSQL has it by default: where a page is dear, a wrong estimate chooses another join.
+    database.execute(f"alter database {database.name} set random_page_cost = 4")
     database.execute(_TOWN, dsn=database.app)
     # In a transaction of its own: what was loaded in the same one would count as changed since.
     database.execute("analyze people, visits, events", dsn=database.app)
-    # What made the tables is no work of the service.
-    database.execute("select pg_stat_statements_reset(0, oid, 0) from pg_database where datname = current_database()")
     with ExitStack() as stack:
         stack.enter_context(_clone_server(home))
         yield database
@@ -57,14 +61,22 @@ def town(target_server: Cluster, home: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def loop(town: Database, ledger_server: Cluster, home: Path) -> Iterator[Callable[..., Loop]]:
+def town(built: Database) -> Database:
+    """The town, with a fresh table that was never analysed; what made it is no work of the service."""
+    built.execute(_FRESH_TABLE, dsn=built.app)
+    built.execute("select pg_stat_statements_reset(0, oid, 0) from pg_database where datname = current_database()")
+    assert objects(built) == []
+    return built
+
+
+@pytest.fixture
+def loop(town: Database, books: Ledger, home: Path) -> Callable[..., Loop]:
     """Makes a loop that builds no index: `loop(Mode.AUTO)`."""
-    with fresh_ledger(ledger_server) as ledger:
 
-        def make(mode: Mode = Mode.AUTO, **settings: Any) -> Loop:
-            return make_loop(town, ledger, home, mode, **{"advice": {"index_budget": "0MB"}, **settings})
+    def make(mode: Mode = Mode.AUTO, **settings: Any) -> Loop:
+        return make_loop(town, books, home, mode, **{"advice": {"index_budget": "0MB"}, **settings})
 
-        yield make
+    return make
 
 
 def asked(database: Database, text: str, *parameters: tuple[Any, ...], calls: int = 20) -> int:
@@ -110,9 +122,10 @@ def test_correlated_columns_get_statistics_that_set_the_join_right(town: Databas
     assert hypothesis.relation == "public.people"
     assert "(ndistinct, dependencies) ON city, zip FROM public.people" in hypothesis.statements[0]
     assert hypothesis.undo[0].startswith("DROP STATISTICS IF EXISTS public.ooda_people_city_zip_")
-    assert hypothesis.evidence["returned_rows"] == returned == 1000
+    assert hypothesis.evidence["returned_rows"] == returned == 5000
     assert hypothesis.evidence["pairs"][0]["ratio"] == pytest.approx(20, rel=0.05)
-    assert len(hypothesis.touches) == 1
+    texts = tuned.ledger.rollups.statements(tuned.name, hypothesis.touches)["text"]
+    assert list(texts) == [_JOIN.replace("%s", "$1", 1).replace("%s", "$2")]
     (result,) = first.results.results
     assert (result.action_status, result.hypothesis_type) == ("Executed", "ExtendedStatistics"), result
 
@@ -125,7 +138,9 @@ def test_correlated_columns_get_statistics_that_set_the_join_right(town: Databas
     outcome = rollback(tuned, tuned.ledger.actions.get(result.action_id), by="ann")
     assert outcome.action.state == State.REVERTED
     assert objects(town) == before
-    assert plan(town, _JOIN, 5, 10)["Plan Rows"] == wrong["Plan Rows"]
+    undone = plan(town, _JOIN, 5, 10)
+    assert undone["Plan Rows"] == pytest.approx(wrong["Plan Rows"], rel=0.1)
+    assert undone["Node Type"] == "Nested Loop"
 
 
 def test_a_table_that_nobody_analyses_is_analysed_once(town: Database, loop: Callable[..., Loop]) -> None:
@@ -149,6 +164,7 @@ def test_a_table_that_nobody_analyses_is_analysed_once(town: Database, loop: Cal
     assert town.execute("select n_mod_since_analyze from pg_stat_user_tables where relname = 'fresh'") == [(9000,)]
 
 
+@pytest.mark.slow
 def test_values_that_are_commoner_than_thought_raise_the_target(town: Database, loop: Callable[..., Loop]) -> None:
     before, tuned = objects(town), loop()
     returned = asked(town, _KIND, *[(1000 + k,) for k in range(60)], calls=60)
@@ -186,6 +202,7 @@ def test_a_missing_right_is_named_and_not_asked_for_every_cycle(town: Database, 
     assert (decision.state, decision.rule[:15]) == (State.DENIED, "the same failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "parameters", "switch"),
     [(_JOIN, (5, 10), "extended"), (_FRESH, (5,), "analyze"), (_KIND, (1030,), "targets")],
@@ -201,6 +218,7 @@ def test_each_kind_has_its_switch(
     assert objects(town) == []
 
 
+@pytest.mark.slow
 def test_what_is_uncorrelated_or_aggregated_is_left_alone(town: Database, loop: Callable[..., Loop]) -> None:
     proposing = loop(Mode.PROPOSE)
     asked(town, "select * from people where zip = %s", *[(z,) for z in range(20)])
@@ -210,16 +228,15 @@ def test_what_is_uncorrelated_or_aggregated_is_left_alone(town: Database, loop: 
 
 
 def test_no_literal_of_a_sample_is_in_a_message(town: Database, loop: Callable[..., Loop]) -> None:
-    town.execute(
-        "alter table people add marker text; update people set marker = 'marker-' || zip; analyze people", dsn=town.app
-    )
-    text = "select * from people where city = %s and marker = %s"
-    proposing = loop(Mode.PROPOSE)
+    town.execute("alter table fresh add marker text; update fresh set marker = 'marker-' || zip", dsn=town.app)
+    town.execute("analyze fresh", dsn=town.app)
+    text = "select * from fresh where city = %s and marker = %s"
+    tuned = loop()
     asked(town, text, *[(z // 2, f"marker-{z}") for z in range(20)])
-    first = turn(proposing)
-    assert len(first.hypotheses.hypotheses) == 1
+    first = turn(tuned)
+    assert first.results.executed_actions == 1
     assert "marker-" not in str([first.observation.body(), first.hypotheses.body(), first.results.body()])
-    with proposing.ledger.engine.connect() as connection:
+    with tuned.ledger.engine.connect() as connection:
         actions = connection.exec_driver_sql(
             "select a::text from ooda.action a union all select j::text from ooda.journal j"
         )
