@@ -108,6 +108,7 @@ def test_a_missing_right_is_named_and_nothing_is_left(stage: Stage, kind: Hypoth
     assert catalogue(stage) == before
 
 
+@pytest.mark.slow
 @ALL
 def test_an_old_transaction_elsewhere_does_not_hold_statistics_up(stage: Stage, kind: HypothesisType) -> None:
     hasty = stage.with_acting(max_transaction_age_s=0.01, wait_for_transactions_s=0)
@@ -116,6 +117,7 @@ def test_an_old_transaction_elsewhere_does_not_hold_statistics_up(stage: Stage, 
     assert outcome.done, outcome.note
 
 
+@pytest.mark.slow
 @ALL
 def test_a_table_that_somebody_holds_is_given_up_and_nothing_is_left(stage: Stage, kind: HypothesisType) -> None:
     hasty, before = stage.with_acting(lock_timeout_s=0.5), catalogue(stage)
