@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.targets.base import Acting, Observing, RefusedError
 
 #: Tells a person how far long work is.
@@ -37,11 +38,21 @@ class Applied:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+#: How an undo takes back: all, by another change, or not at all.
+UndoKind = Literal["exact", "compensating", "none"]
+
+
 class ActionType(Protocol):
     """One kind of change. Statements are built here and nowhere else; the executor takes no text from outside."""
 
     name: str
-    undo_kind: str
+    undo_kind: UndoKind
+    #: Whether its statements wait for every older transaction of the database.
+    waits_for_snapshots: bool
+
+    def propose(self, spec: dict[str, Any], **fields: Any) -> Proposal:
+        """A proposal for a spec, as the ledger keeps it. `fields` are those of Proposal that do not follow from it."""
+        ...
 
     def preflight(self, action: Action, session: Observing, settings: Settings) -> None:
         """Raise SupersededError or RefusedError where it must not be applied now."""

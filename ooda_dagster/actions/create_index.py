@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ooda_dagster.actions.base import Applied, Presence, SupersededError
+from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKind
+from ooda_dagster.actions.sending import own_comment, signed
 from ooda_dagster.core.catalogue import Index
-from ooda_dagster.core.identifiers import OWN_COMMENT, qualified, quote_literal
+from ooda_dagster.core.identifiers import qualified, quote_literal
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import IN_FLIGHT
+from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
@@ -52,8 +54,12 @@ def propose_index(spec: IndexSpec, *, name: str | None = None, **fields: Any) ->
 class CreateIndex:
     """Implements `actions.base.ActionType`."""
 
-    name = "IndexOptimization"
-    undo_kind = "exact"
+    name = str(HypothesisType.INDEX)
+    undo_kind: UndoKind = "exact"
+    waits_for_snapshots = True
+
+    def propose(self, spec: dict[str, Any], **fields: Any) -> Proposal:
+        return propose_index(spec_from_json(spec), **fields)
 
     def preflight(self, action: Action, session: Observing, settings: Settings) -> None:
         spec, schema, name = _object(action)
@@ -89,7 +95,7 @@ class CreateIndex:
         for statement in action.statements:
             try:
                 session.execute(
-                    _signed(action, statement),
+                    signed(action, statement),
                     role=action.prior_state.get("owner"),
                     lock_timeout_s=limits.lock_timeout_s,
                     timeout_s=limits.build_timeout_s,
@@ -109,11 +115,11 @@ class CreateIndex:
         if index is None or not index.valid:
             raise TargetError(f"{qualified(schema, name)} is not valid after its build")
         made = {"bytes": index.bytes, "definition": index.definition}
-        if index.comment == _comment(action):
+        if index.comment == own_comment(action):
             return Applied(index.oid, [], made)
-        comment = f"COMMENT ON INDEX {qualified(schema, name)} IS {quote_literal(_comment(action))}"
+        comment = f"COMMENT ON INDEX {qualified(schema, name)} IS {quote_literal(own_comment(action))}"
         session.execute(
-            _signed(action, comment),
+            signed(action, comment),
             role=action.prior_state.get("owner"),
             lock_timeout_s=settings.acting.lock_timeout_s,
             timeout_s=settings.acting.lock_timeout_s,
@@ -154,7 +160,7 @@ class CreateIndex:
         spec, _, _ = _object(action)
         was_there = index.label in action.prior_state.get("indexes", {})
         other_table = (index.schema, index.table) != (spec.schema, spec.table)
-        signed = index.comment == _comment(action)
+        signed = index.comment == own_comment(action)
         unsigned = index.comment is None and action.object_oid is None and action.state in IN_FLIGHT
         if was_there or other_table or not (signed or unsigned):
             return Presence.FOREIGN
@@ -165,7 +171,7 @@ class CreateIndex:
     def _drop(self, action: Action, session: Acting, settings: Settings, statements: list[str]) -> None:
         for statement in statements:
             session.execute(
-                _signed(action, statement),
+                signed(action, statement),
                 role=action.prior_state.get("owner"),
                 lock_timeout_s=settings.acting.lock_timeout_s,
                 timeout_s=settings.acting.lock_timeout_s * 2,
@@ -177,16 +183,6 @@ def _object(action: Action) -> tuple[IndexSpec, str, str]:
     assert action.object_schema is not None
     assert action.object_name is not None
     return spec, action.object_schema, action.object_name
-
-
-def _signed(action: Action, statement: str) -> str:
-    """With our mark and the action's id, for those who read the server's log."""
-    return f"{statement} /* {OWN_COMMENT}{action.action_id} */"
-
-
-def _comment(action: Action) -> str:
-    """What an index of ours says of itself."""
-    return f"{OWN_COMMENT}{action.action_id}; undo: {'; '.join(action.undo)}"
 
 
 def _outline(spec: IndexSpec) -> tuple[object, ...]:

@@ -140,7 +140,8 @@ class Executor:
         activity = looking.activity()
         check_load(activity, policy)
         found = check_disk(activity, int(action.predicted.get("bytes") or 0), policy)
-        wait_for_transactions(looking, policy, self._say)
+        if self._types[action.action_type].waits_for_snapshots:
+            wait_for_transactions(looking, policy, self._say)
         return found
 
     def _watched(self, action: Action, kind: ActionType, session: Acting) -> Outcome:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from ooda_dagster.actions.analyze import Analyze
 from ooda_dagster.actions.base import ActionType
 from ooda_dagster.actions.create_index import CreateIndex
+from ooda_dagster.actions.create_statistics import CreateStatistics
+from ooda_dagster.actions.set_statistics_target import SetStatisticsTarget
 
-TYPES: dict[str, ActionType] = {action_type.name: action_type for action_type in (CreateIndex(),)}
+TYPES: dict[str, ActionType] = {
+    kind.name: kind for kind in (CreateIndex(), Analyze(), CreateStatistics(), SetStatisticsTarget())
+}

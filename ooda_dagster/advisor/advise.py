@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ooda_dagster.advisor.candidates import candidates
@@ -65,6 +65,7 @@ class Advised:
     explains: int = 0
     backend: str = ""
     total_ms_per_hour: float = 0.0
+    ms_per_hour: dict[str, float] = field(default_factory=dict)  # fingerprint → its time, where it is known
     budget_bytes: int = 0
     blind: dict[str, str] = field(default_factory=dict)
     timed_out: bool = False
@@ -73,6 +74,11 @@ class Advised:
     @property
     def bytes(self) -> int:
         return sum(r.bytes for r in self.recommendations)
+
+    def share_of(self, fingerprints: Collection[str]) -> float:
+        """Share of all statement time that some statements take."""
+        taken = sum(self.ms_per_hour.get(f, 0.0) for f in fingerprints)
+        return min(1.0, taken / self.total_ms_per_hour) if self.total_ms_per_hour else 0.0
 
 
 def worth_judging(workload: Workload, policy: Policy) -> list[WorkloadStatement]:
@@ -98,6 +104,7 @@ def advise(
     It is not called where no statement has a candidate: an idle target costs no clone.
     """
     result = Advised(budget_bytes=budget_bytes, total_ms_per_hour=workload.total_ms / workload.hours)
+    result.ms_per_hour = {s.fingerprint: (s.total_ms or 0.0) / workload.hours for s in workload.statements}
     heavy = worth_judging(workload, policy)
     readable, unread = shapes_of(workload.statements[: max(policy.max_statements, 1)], catalogue)
     names = {s.fingerprint for s in heavy}

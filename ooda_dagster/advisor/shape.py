@@ -70,3 +70,7 @@ class Shape:
     def tables(self) -> set[tuple[str, str]]:
         found = {use.table.key for use in self.uses}
         return found | {self.written.key} if self.written else found
+
+    def reads(self, table: Table) -> bool:
+        """Whether it looks for rows of a table; a plain INSERT does not."""
+        return any(use.table.key == table.key for use in self.uses)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ooda_dagster.core.change_sets import change_sets, waits_for
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, iso
+from ooda_dagster.core.messages import Hypothesis, iso, makes_index
 from ooda_dagster.core.patterns import denial, is_named, not_allowed
 from ooda_dagster.core.settings import Mode, Settings, parse_budget
 from ooda_dagster.core.situation import Case, Ruling, Situation
@@ -62,9 +62,9 @@ def stuck(case: Case, situation: Situation, settings: Settings) -> Ruling | None
 
 
 def too_many_indexes(case: Case, situation: Situation, settings: Settings) -> Ruling | None:
-    planned = sum(h.relation == case.relation for h in situation.allowed_now)
+    planned = sum(h.relation == case.relation and makes_index(h.hypothesis_type) for h in situation.allowed_now)
     indexes = situation.indexes_of.get(case.relation, 0) + planned
-    if indexes < settings.acting.max_indexes_per_table:
+    if not makes_index(case.action_type) or indexes < settings.acting.max_indexes_per_table:
         return None
     return Ruling(State.DENIED, f"{case.relation} has {indexes} indexes already", "acting.max_indexes_per_table")
 
@@ -202,7 +202,8 @@ def too_many_in_day(case: Case, situation: Situation, settings: Settings) -> Rul
 def beyond_table_budget(case: Case, situation: Situation, settings: Settings) -> Ruling | None:
     text = settings.acting.table_index_budget
     heap = situation.heap_bytes_of.get(case.relation)
-    if heap is None and "%" in text:  # a past day: nobody noted the table's size
+    unknown = heap is None and "%" in text  # a past day: nobody noted the table's size
+    if unknown or not makes_index(case.action_type):
         return None
     planned = sum(h.bytes for h in situation.allowed_now if h.relation == case.relation) + case.bytes
     planned += situation.own_index_bytes_of.get(case.relation, 0)
@@ -217,7 +218,7 @@ def beyond_budget(case: Case, situation: Situation, settings: Settings) -> Rulin
     text = settings.advice.index_budget
     budget = parse_budget(text, situation.heap_bytes)
     planned = situation.own_index_bytes + sum(h.bytes for h in situation.allowed_now) + case.bytes
-    if planned <= budget:
+    if planned <= budget or not makes_index(case.action_type):
         return None
     why = f"index budget: {planned >> 20} MB would be ours, {text} is {budget >> 20} MB"
     return Ruling(State.PROPOSED, why, "advice.index_budget, or drop an index of ours")

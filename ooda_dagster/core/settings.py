@@ -123,6 +123,25 @@ class Acting(_Group):
         return value
 
 
+class Statistics(_Group):
+    """When the planner's statistics are renewed or extended, and how much of a table may be read to find out."""
+
+    analyze: bool = True  # ANALYZE has no undo: its own switch
+    extended: bool = True
+    targets: bool = True
+    stale_rows: PositiveInt = 1000
+    stale_share: Share = 0.2  # of the rows, beside stale_rows
+    stale_s: Positive = 900  # so long autovacuum is waited for
+    min_estimate_ratio: Annotated[float, Field(ge=2)] = 10  # rows returned by rows that the planner expects
+    min_estimate_rows: PositiveInt = 100  # fewer returned rows are no reason
+    min_sample_ratio: Annotated[float, Field(ge=1.5)] = 3  # that a sample of the table must show as the cause
+    sample_rows: PositiveInt = 20_000
+    sample_pages: PositiveInt = 5_000
+    sample_timeout_s: Positive = 5
+    max_samples: PositiveInt = 5  # of tables, in one cycle
+    assumed_gain: Share = 0.2  # of the time of the statements: what a right estimate saves cannot be priced
+
+
 class Verifying(_Group):
     """How a verdict is reached. `sigmas` is the bound of every look; see core/verdict.py."""
 
@@ -219,6 +238,7 @@ class Settings(_Group):
     sampling: Sampling = Sampling()
     advice: Advice = Advice()
     acting: Acting = Acting()
+    statistics: Statistics = Statistics()
     verifying: Verifying = Verifying()
     messages: Messaging = Messaging()
     history: History = History()
@@ -231,6 +251,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "short": {
         "sampling": {"bucket_s": 2},
         "advice": {"lookback_hours": 1, "min_statement_total_ms": 200},
+        "statistics": {"stale_s": 5},
         "acting": {"warm_up_h": 0, "max_transaction_age_s": 5, "wait_for_transactions_s": 5, "lock_timeout_s": 10},
         "verifying": {
             "block_s": 3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ooda_dagster.config import Alerts
@@ -30,6 +30,9 @@ from ooda_dagster.loop.channels import NotDeliveredError, channels, send
 
 #: How long one tick may tell.
 _BUDGET_S = 20.0
+
+#: How long a regression is told that no undo can end.
+_NO_UNDO_TOLD = timedelta(days=1)
 
 NO_CHANNEL = "no channel is configured: set webhook or command in [alerts] of ooda.toml"
 
@@ -57,16 +60,16 @@ class Watched:
 def watch(ledger: Ledger, names: Sequence[str], now: datetime) -> Watched:
     """Enter what is alarming about these targets, and clear what is over."""
     lives = [liveness(ledger, name, now) for name in names]
-    found = [alarm for life in lives for alarm in _of(ledger, life)]
+    found = [alarm for life in lives for alarm in _of(ledger, life, now)]
     raised = [a.text for a in found if ledger.alerts.raise_(a.kind, a.key, a.target, a.text, now=now, **a.detail)]
     cleared = ledger.alerts.settle(names, [a.key for a in found], now=now)
     return Watched(lives, raised, cleared)
 
 
-def _of(ledger: Ledger, life: Liveness) -> Iterator[Alarm]:
+def _of(ledger: Ledger, life: Liveness, now: datetime) -> Iterator[Alarm]:
     yield from _not_alive(life)
     yield from _dead_letters(ledger, life.target)
-    yield from _actions(ledger, life.target)
+    yield from _actions(ledger, life.target, now)
     yield from _barred(ledger, life.target)
 
 
@@ -100,7 +103,11 @@ def _barred(ledger: Ledger, name: str) -> Iterator[Alarm]:
         yield Alarm(ACTING_BARRED, f"{ACTING_BARRED}:{name}", name, text, detail)
 
 
-def _actions(ledger: Ledger, name: str) -> Iterator[Alarm]:
+def _recent(action: Action, now: datetime) -> bool:
+    return action.closed_at is None or now - action.closed_at < _NO_UNDO_TOLD
+
+
+def _actions(ledger: Ledger, name: str, now: datetime) -> Iterator[Alarm]:
     # An undo that failed stays in the catalogue; so does what was proven to hurt and could not be undone yet.
     for action in ledger.actions.list(name, states=(*LIVE, State.REVERT_FAILED)):
         what = f"{action.action_id[:8]} ({action.object_name or action.description})"
@@ -108,12 +115,13 @@ def _actions(ledger: Ledger, name: str) -> Iterator[Alarm]:
             text = f"{name}: the undo of action {what} is stuck: {one_line(action.error or 'no word')}. "
             remedy = f"Remedy: mend the cause, then `ooda actions rollback {action.action_id[:8]}`"
             yield _of_action(UNDO_STUCK, action, text + remedy)
-        elif action.outcome == Outcome.WORSE:
+        elif action.outcome == Outcome.WORSE and (action.undo_kind != "none" or _recent(action, now)):
             effect = f" by {action.ratio - 1:+.0%}" if action.ratio else ""
             text = f"{name}: action {what} was proven to change work per call{effect} and is still in place. "
-            yield _of_action(
-                REGRESSION_IN_PLACE, action, text + f"Remedy: `ooda actions rollback {action.action_id[:8]}`"
-            )
+            remedy = f"Remedy: `ooda actions rollback {action.action_id[:8]}`"
+            if action.undo_kind == "none":
+                remedy = "It has no undo; the next ANALYZE replaces it. Remedy: look at the plans of its statements"
+            yield _of_action(REGRESSION_IN_PLACE, action, text + remedy)
 
 
 def _of_action(kind: str, action: Action, text: str) -> Alarm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ooda_dagster.actions.create_index import propose_index, spec_from_json
+from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Decision, Decisions, Hypotheses, Hypothesis
 from ooda_dagster.core.policy import Ruling, Situation, rule
@@ -49,8 +49,8 @@ def _decide(loop: Loop, hypothesis: Hypothesis, seen: Situation, analysis_id: st
 
 
 def _enter(loop: Loop, hypothesis: Hypothesis, analysis_id: str) -> Action:
-    proposal = propose_index(
-        spec_from_json(hypothesis.evidence["spec"]),
+    proposal = TYPES[hypothesis.hypothesis_type].propose(
+        hypothesis.evidence["spec"],
         description=hypothesis.description,
         hypothesis_id=hypothesis.hypothesis_id,
         analysis_id=analysis_id,

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import uuid
 
-from ooda_dagster.actions.create_index import CreateIndex, propose_index
+from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.advisor.advise import Advised, Recommendation, advise, worth_judging
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
-from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
+from ooda_dagster.core.journal import LIVE
+from ooda_dagster.core.messages import Hypotheses, Hypothesis, HypothesisType, Observation, Served, Unjudged
 from ooda_dagster.core.policy import waits_for
 from ooda_dagster.core.prioritise import PastOutcomes, past_outcomes, priority
 from ooda_dagster.core.settings import Mode, parse_budget
 from ooda_dagster.core.text import cut
+from ooda_dagster.loop.better_statistics import Finding, find_better_statistics
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.situation import ended_actions
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
+
+#: Kinds of statements whose plan is made of what is known of a table; an EXPLAIN by hand is none.
+_PLANNED = ("select", "insert", "update", "delete", "merge")
 
 
 def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
@@ -34,8 +40,9 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
         spot = next((b for b in observation.blind_spots if b.what == "statement statistics"), None)
         why = f"no statement statistics: {spot.why}; {spot.remedy}" if spot else "no statement was sampled yet"
         return Hypotheses(**common, reason=why)
-    advised = _advise(loop, observation)
+    advised, findings = _advise(loop, observation)
     found = [_hypothesis(loop, r, advised) for r in advised.recommendations]
+    found += [h for f in findings if (h := _of_statistics(loop, f, advised)) is not None]
     for hypothesis in found:
         loop.ledger.hypotheses.record(loop.name, observation.analysis_id, hypothesis)
     return Hypotheses(
@@ -48,11 +55,11 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
         ],
         statements_considered=advised.considered,
         backend=advised.backend,
-        reason=advised.reason,
+        reason="" if found else advised.reason,
     )
 
 
-def _advise(loop: Loop, observation: Observation) -> Advised:
+def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding]]:
     policy = loop.settings.advice
     window = read_window(loop.ledger, loop.name, lookback_hours=observation.lookback_hours, until=loop.clock())
     workload = window.workload()
@@ -65,7 +72,13 @@ def _advise(loop: Loop, observation: Observation) -> Advised:
             catalogue = session.catalogue(tables)
         with pricing_for(loop.name, session, loop.home) as price_with:
             budget = parse_budget(policy.index_budget, catalogue.heap_bytes)
-            return advise(workload, catalogue, price_with, policy=policy, budget_bytes=budget)
+            advised = advise(workload, catalogue, price_with, policy=policy, budget_bytes=budget)
+        findings, blind = find_better_statistics(
+            session, heavy, advised.shapes, catalogue, loop.settings.statistics, loop.clock()
+        )
+    for relation, why in blind.items():
+        loop.say(f"estimates of {relation} were not explained: {why}")
+    return advised, findings
 
 
 def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothesis:
@@ -80,8 +93,8 @@ def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothes
     blocker = waits_for(touches, proposal.relation, open_changes(loop))
     return Hypothesis(
         hypothesis_id=str(uuid.uuid4()),
-        hypothesis_type=CreateIndex.name,
-        priority=priority(net / total, evidence_is_estimate=found.is_estimate, past=_past(loop)),
+        hypothesis_type=HypothesisType.INDEX,
+        priority=priority(net / total, evidence_is_estimate=found.is_estimate, past=_past(loop, HypothesisType.INDEX)),
         description=f"{proposal.description}: {_serves(found)}, {100 * net / total:.0f} % of all statement time",
         expected_impact={
             "latency_reduction_pct": round(gain_pct, 1),
@@ -116,6 +129,47 @@ def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothes
     )
 
 
+def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis | None:
+    """What a better estimate saves cannot be priced: a share of the time of the statements that it is for is assumed.
+
+    None where a change of ours to the same thing stands.
+    """
+    proposal = TYPES[found.kind].propose(found.spec)
+    if found.kind != HypothesisType.ANALYZE and any(
+        a.identity == proposal.identity for a in loop.ledger.actions.list(loop.name, states=LIVE)
+    ):
+        return None
+    assumed = loop.settings.statistics.assumed_gain
+    share = advised.share_of({f for f, shape in advised.shapes.items() if found.helps(shape)})
+    saved_ms_per_hour = assumed * share * advised.total_ms_per_hour
+    touches = sorted(f for f, shape in advised.shapes.items() if shape.kind in _PLANNED and shape.reads(found.table))
+    blocker = waits_for(touches, proposal.relation, open_changes(loop))
+    return Hypothesis(
+        hypothesis_id=str(uuid.uuid4()),
+        hypothesis_type=found.kind,
+        priority=priority(assumed * share, past=_past(loop, found.kind)),
+        description=f"{proposal.description}: {found.why}",
+        expected_impact={
+            "assumed_latency_reduction_pct": round(100 * assumed, 1),
+            "assumed_saved_ms_per_hour": round(saved_ms_per_hour, 1),
+            "share_of_statement_time_pct": round(100 * share, 2),
+        },
+        required_actions=[type(TYPES[found.kind]).__name__],
+        identity=proposal.identity,
+        relation=proposal.relation,
+        object_name=proposal.object_name or "",
+        statements=proposal.statements,
+        undo=proposal.undo,
+        undo_kind=TYPES[found.kind].undo_kind,
+        touches=touches,
+        gain_pct=100 * assumed,
+        saved_ms_per_hour=saved_ms_per_hour,
+        backend="assumed",
+        evidence={"spec": proposal.spec, "why": found.why, **found.evidence},
+        blocked_by=f"action {blocker.action_id}" if blocker else None,
+    )
+
+
 def _serves(found: Recommendation) -> str:
     count = len(found.serves)
     return f"serves {count} statement{'s' if count > 1 else ''}"
@@ -131,6 +185,6 @@ def readers_of(relations: set[tuple[str, str]], shapes: dict[str, Shape]) -> lis
     return [f for f, shape in shapes.items() if shape.tables & relations]
 
 
-def _past(loop: Loop, action_type: str = CreateIndex.name) -> PastOutcomes:
+def _past(loop: Loop, action_type: str) -> PastOutcomes:
     ended = ended_actions(loop.ledger, loop.name)
     return past_outcomes(ended, action_type, loop.clock(), loop.settings.acting)

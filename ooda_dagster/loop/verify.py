@@ -132,16 +132,17 @@ def _conclude(
         result.outcome == Outcome.UNATTRIBUTED and result.ratio is not None and result.ratio > 1
     )
     usage = _usage(loop, actions)
-    if worse:
-        return _undo_worst(loop, verification, actions, result, usage, now)
+    undoable = [a for a in actions if a.undo_kind != "none"]
+    if worse and undoable:
+        return _undo_worst(loop, verification, undoable, result, usage, now, alone=len(actions) == 1)
     ended: list[Action] = []
     for action in actions:
-        reason = _pointless(loop, action, result, usage.get(action.action_id, {}))
+        reason = _pointless(loop, action, result, usage.get(action.action_id, {})) if action in undoable else ""
         if reason:
             ended += _undo(loop, action, result, reason)
         else:
-            helped = result.outcome in (Outcome.BETTER, Outcome.UNATTRIBUTED)
-            state = State.KEPT if helped else State.INCONCLUSIVE
+            stays = result.outcome != Outcome.INCONCLUSIVE  # also where it got worse, and there is no undo
+            state = State.KEPT if stays else State.INCONCLUSIVE
             ended.append(_end(loop, action, state, result, now))
     if len(ended) == len(actions):
         _close(loop, verification, now)
@@ -175,17 +176,22 @@ def _undo_worst(
     result: Verdict,
     usage: dict[str, dict[str, Any]],
     now: datetime,
+    *,
+    alone: bool,
 ) -> list[Action]:
-    """Undo the action that is used least and costs writers most; what is left is judged anew."""
+    """Undo the action that is used least and costs writers most; what is left is judged anew.
+
+    Where use is not counted, as of statistics: after an index that is not used, before one that is.
+    """
     worst = min(
         actions,
-        key=lambda a: (usage.get(a.action_id, {}).get("scans", 0), -float(a.predicted.get("write_ms_per_hour") or 0)),
+        key=lambda a: (usage.get(a.action_id, {}).get("scans", 0.5), -float(a.predicted.get("write_ms_per_hour") or 0)),
     )
     assert result.ratio is not None
     ended = _undo(loop, worst, result, f"work per call rose by {result.ratio - 1:.0%}")
     if not ended:
         _look_again(loop, verification)
-    elif len(actions) == 1:
+    elif alone:
         _close(loop, verification, now)
     else:
         deadline = loop.clock() + timedelta(seconds=loop.settings.verifying.deadline_s)

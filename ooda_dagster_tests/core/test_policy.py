@@ -406,3 +406,13 @@ def test_a_build_that_would_end_in_the_window_is_begun() -> None:
     settings = _settings(windows=["10:00-12:20"])
     assert _ruling(_hypothesis(bytes=100 * MB), situation, settings).allowed
     assert not _ruling(_hypothesis(bytes=101 * MB), situation, settings).allowed
+
+
+def test_limits_of_indexes_do_not_concern_statistics() -> None:
+    full = _situation(indexes_of={"public.orders": 16}, own_index_bytes=200 * MB)
+    assert not _ruling(situation=full).allowed
+    statistics = _hypothesis(hypothesis_type="ExtendedStatistics", bytes=0)
+    assert _ruling(statistics, full).allowed
+    # Nor do statistics that were allowed just now count as indexes of their table.
+    almost = _situation(indexes_of={"public.orders": 15}, allowed_now=[statistics])
+    assert _ruling(situation=almost).allowed

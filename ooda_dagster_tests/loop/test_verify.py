@@ -13,13 +13,16 @@ import pytest
 
 from ooda_dagster.collect.deltas import COUNTED, KEY, pack
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 from ooda_dagster.ledger.verifications import Verification
+from ooda_dagster.loop.alerts import watch
 from ooda_dagster.loop.verify import due_looks, verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
+from ooda_dagster_tests.actions.statistics import ANALYZE, EXTENDED, TARGET, applied, catalogue
 
 _BUCKET_S, _CALLS = 2, 20
 _BEFORE_S, _AGO_S = 60, 50  # the baseline's length, and how long ago the deed was
@@ -231,3 +234,49 @@ def test_what_was_undone_by_hand_meanwhile_is_not_judged(stage: Stage) -> None:
     assert verify(stage.loop) == []
     assert opened(stage) == []
     assert stage.ledger.verifications.looks(change_set) == []
+
+
+def test_an_analyze_that_hurt_stays_as_it_has_no_undo_and_is_told_for_a_day(stage: Stage) -> None:
+    action = applied(stage, ANALYZE)
+    history(stage, {"t": (2, 8), "c": (3, 3)})
+    judged(stage, action)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.KEPT, Outcome.WORSE)
+    assert opened(stage) == []
+    now = stage.loop.clock()
+    (text,) = watch(stage.ledger, [stage.loop.name], now).raised[-1:]
+    assert "It has no undo; the next ANALYZE replaces it" in text
+    (over,) = watch(stage.ledger, [stage.loop.name], now + timedelta(days=1, minutes=1)).cleared
+    assert over.key.endswith(action.action_id)
+
+
+def test_of_an_index_and_an_analyze_that_hurt_together_the_index_goes_and_the_rest_is_judged_anew(
+    stage: Stage,
+) -> None:
+    index, analyzed = stage.built(), applied(stage, ANALYZE)
+    used(stage)
+    history(stage, {"t": (2, 8), "c": (3, 3)})
+    judged(stage, index, analyzed)
+    (ended,) = verify(stage.loop)
+    assert (ended.action_id, ended.state) == (index.action_id, State.REVERTED)
+    assert stage.now(analyzed).state == State.VERIFYING
+    assert len(opened(stage)) == 1
+
+
+@pytest.mark.parametrize("kind", [EXTENDED, TARGET])
+def test_statistics_that_hurt_are_taken_back(stage: Stage, kind: HypothesisType) -> None:
+    before, action = catalogue(stage), applied(stage, kind)
+    history(stage, {"t": (2, 8), "c": (3, 3)})
+    judged(stage, action)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.REVERTED, Outcome.WORSE)
+    assert catalogue(stage) == before
+
+
+def test_an_analyze_that_shows_nothing_is_inconclusive_where_others_would_be_undone(stage: Stage) -> None:
+    reverting = past_its_deadline(stage.with_acting(on_inconclusive="revert"))
+    action = applied(stage, ANALYZE)
+    history(stage, {"t": (2, 2), "c": (3, 3)})
+    judged(stage, action)
+    (ended,) = verify(reverting.loop)
+    assert ended.state == State.INCONCLUSIVE

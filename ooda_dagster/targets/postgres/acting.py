@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +11,12 @@ import psycopg
 
 from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.observing import find_index, read_activity
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
+from ooda_dagster.targets.postgres.statistics import read_table_statistics
 
 #: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
 _LOCK_SPACE = 0x6F6F6461
@@ -77,11 +80,11 @@ class PostgresActing:
                 self.connection.execute(marked("reset role"))
         except psycopg.errors.InsufficientPrivilege as error:
             words = error.diag.message_primary
-            raise MissingRightError(f"{words}. {self._grant(role)}" if role else str(words)) from error
+            raise MissingRightError(f"{words}. {self.grant_for(role)}" if role else str(words)) from error
         except psycopg.Error as error:
             raise translate(error, "acting") from error
 
-    def _grant(self, role: str) -> str:
+    def grant_for(self, role: str) -> str:
         """The statement that gives the right which was missing: to become the owner, or the owner's own to create."""
         owner, user = quote_identifier(role), quote_identifier(self.role)
         if role != self.role and not self._may_become(role):
@@ -139,6 +142,9 @@ class PostgresActing:
 
     def index(self, schema: str, name: str) -> Index | None:
         return find_index(self.connection, schema, name)
+
+    def statistics(self, tables: Collection[tuple[str, str]]) -> dict[tuple[str, str], TableStatistics]:
+        return read_table_statistics(self.connection, tables)
 
     def activity(self) -> Activity:
         return read_activity(self.connection)

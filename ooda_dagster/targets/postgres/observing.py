@@ -12,9 +12,10 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ooda_dagster.core.catalogue import Catalogue, Index
+from ooda_dagster.core.catalogue import Catalogue, Index, Table
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.settings import Requests, Statistics
+from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.base import (
     Activity,
     AnalysisRequest,
@@ -30,6 +31,7 @@ from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
+from ooda_dagster.targets.postgres.statistics import planned_rows, read_table_statistics, sample_pairs, sample_rare
 
 #: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
 _MAX_ENTRIES = 50_000
@@ -132,6 +134,18 @@ class PostgresObserving:
 
     def activity(self) -> Activity:
         return read_activity(self.connection)
+
+    def statistics(self, tables: Collection[tuple[str, str]]) -> dict[tuple[str, str], TableStatistics]:
+        return read_table_statistics(self.connection, tables)
+
+    def planned_rows(self, text: str) -> float | None:
+        return planned_rows(self.connection, text)
+
+    def sample_pairs(self, table: Table, columns: Sequence[str], policy: Statistics) -> list[PairSample]:
+        return sample_pairs(self.connection, table, columns, policy)
+
+    def sample_rare(self, table: Table, column: str, policy: Statistics) -> RareSample:
+        return sample_rare(self.connection, table, column, policy)
 
     def request_table(self, mapped: Requests) -> PostgresRequestTable | None:
         """The configured table of inference requests; None where there is none for us."""
