@@ -113,7 +113,7 @@ class CreateIndex:
             _signed(action, comment),
             role=action.prior_state.get("owner"),
             lock_timeout_s=settings.acting.lock_timeout_s,
-            timeout_s=settings.acting.lock_timeout_s,
+            timeout_s=settings.acting.lock_timeout_s * 2,
         )
         return Applied(index.oid, [comment], {"bytes": index.bytes, "definition": index.definition})
 
@@ -165,7 +165,7 @@ class CreateIndex:
                 _signed(action, statement),
                 role=action.prior_state.get("owner"),
                 lock_timeout_s=settings.acting.lock_timeout_s,
-                timeout_s=settings.acting.lock_timeout_s * 2,
+                timeout_s=settings.acting.lock_timeout_s * 5,  # it waits several times
             )
 
 

@@ -14,6 +14,7 @@ from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transac
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.actions.tries import Tries, apply_with_tries
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -136,21 +137,23 @@ class Executor:
         """Run apply while a second session watches what it waits for."""
         started = time.monotonic()
         actions = self._ledger.actions
+        tries = Tries(self._settings.acting, self._say)
         with Watch(self._target, session.backend_pid, self._say) as watch:
             try:
-                applied = kind.apply(action, session, self._settings)
+                applied = apply_with_tries(action, kind, session, self._settings, tries)
             except SupersededError as error:  # nothing of ours was made
                 failed = actions.transition(
                     action.action_id,
                     State.FAILED,
                     actor=self._actor,
                     reason=str(error),
+                    detail=tries.detail,
                     error=str(error),
                     closed_at=self._clock(),
                 )
                 return Outcome(failed, str(error))
             except BaseException as error:  # Dagster interrupts a run by an exception of its own
-                self._failed(action, kind, session, error)
+                self._failed(action, kind, session, error, tries)
                 if not isinstance(error, TargetError):
                     raise
                 return Outcome(actions.get(action.action_id), str(error))
@@ -158,7 +161,7 @@ class Executor:
             action.action_id,
             State.APPLIED,
             actor=self._actor,
-            detail={"statements": applied.statements, **applied.detail, "phases_ms": watch.phases_ms},
+            detail={"statements": applied.statements, **applied.detail, **tries.detail, "phases_ms": watch.phases_ms},
             object_oid=applied.object_oid,
             applied_at=self._clock(),
             duration_ms=(time.monotonic() - started) * 1000,
@@ -166,11 +169,21 @@ class Executor:
         )
         return Outcome(actions.transition(action.action_id, State.VERIFYING, actor=self._actor))
 
-    def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException) -> None:
+    def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException, tries: Tries) -> None:
         """Leave nothing behind; what cannot be settled now stays `applying`, for recovery."""
         why = str(error) if isinstance(error, Exception) else "interrupted"
         try:
-            settle(action, kind, session, self._ledger, self._settings, actor=self._actor, why=why, finish=False)
+            settle(
+                action,
+                kind,
+                session,
+                self._ledger,
+                self._settings,
+                actor=self._actor,
+                why=why,
+                finish=False,
+                detail=tries.detail,
+            )
         except TargetError as left:
             self._ledger.actions.note(action.action_id, error=why)
             self._session_lost = isinstance(left, TargetUnreachableError)
@@ -204,18 +217,20 @@ class Executor:
 
     def _undo(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         actions = self._ledger.actions
+        tries = Tries(self._settings.acting, self._say)
         try:
-            undone = kind.undo(action, session, self._settings)
+            undone = tries.run(lambda: kind.undo(action, session, self._settings))
         except TargetError as error:
+            why = str(error)
             stuck = actions.transition(
-                action.action_id, State.REVERT_FAILED, actor=self._actor, reason=str(error), error=str(error)
+                action.action_id, State.REVERT_FAILED, actor=self._actor, reason=why, detail=tries.detail, error=why
             )
             return Outcome(stuck, str(error))
         action = actions.transition(
             action.action_id,
             State.REVERTED,
             actor=self._actor,
-            detail={"statements": undone.statements, **undone.detail},
+            detail={"statements": undone.statements, **undone.detail, **tries.detail},
             reverted_at=self._clock(),
         )
         return Outcome(action)

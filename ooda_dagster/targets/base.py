@@ -34,6 +34,10 @@ class RefusedError(TargetError):
     """We do not act, for a reason that is named."""
 
 
+class LostLockError(TargetError):
+    """A statement gave up a lock, or a wait for somebody's snapshot: it may succeed when it is tried again."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What the observing role sees on this server.

@@ -93,7 +93,7 @@ def test_a_drop_that_a_person_broke_off_is_finished(stage: Stage) -> None:
 
 def test_an_index_of_the_same_name_after_a_failed_build_is_not_ours(stage: Stage) -> None:
     """A person retries by hand what failed: their unfinished index is no debris."""
-    short = stage.with_acting(lock_timeout_s=0.5)
+    short = stage.with_acting(lock_timeout_s=0.5, lock_tries=1)
     with read_elsewhere(stage.database):
         failed = short.apply(short.approved()).action
     assert failed.state == State.FAILED
