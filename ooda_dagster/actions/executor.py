@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
-from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transactions
+from ooda_dagster.actions.guards import pass_guards
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
@@ -98,7 +98,7 @@ class Executor:
             return Outcome(expired, changed)
         try:
             with self._target.observing("act") as looking:
-                disk = self._guards(action, looking)
+                seen = pass_guards(action, looking, session, self._settings.acting, self._say)
                 # Last, as the guards may wait, and close to the deed.
                 kind.preflight(action, looking, self._settings)
                 prior = kind.snapshot(action, looking)
@@ -115,7 +115,7 @@ class Executor:
             State.APPLYING,
             actor=self._actor,
             reason="",
-            detail={"statements": action.statements, "undo": action.undo, "guards": disk, "worker": _worker()},
+            detail={"statements": action.statements, "undo": action.undo, "guards": seen, "worker": _worker()},
             prior_state=prior,
             applying_at=self._clock(),
             backend_pid=session.backend_pid,
@@ -124,14 +124,6 @@ class Executor:
         )
         self._say(f"{action.description} ...")
         return self._watched(action, kind, session)
-
-    def _guards(self, action: Action, looking: Any) -> str:
-        policy = self._settings.acting
-        activity = looking.activity()
-        check_load(activity, policy)
-        found = check_disk(activity, int(action.predicted.get("bytes") or 0), policy)
-        wait_for_transactions(looking, policy, self._say)
-        return found
 
     def _watched(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         """Run apply while a second session watches what it waits for."""

@@ -1,4 +1,4 @@
-"""A deed that lost a lock is tried again: a few times, with pauses, within a budget. The journal is told of each try."""
+"""A deed that lost a lock is tried again: a few times, with pauses, within a budget. The journal is told every try."""
 
 from __future__ import annotations
 

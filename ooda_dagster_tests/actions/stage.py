@@ -24,6 +24,7 @@ from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.support import Database, dsn_of, make_orders, open_transaction, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
@@ -67,8 +68,8 @@ class Stage:
     def executor(self, **options: Any) -> Executor:
         return Executor(self.loop.target, self.ledger, self.loop.settings, actor="ann", **options)
 
-    def apply(self, action: Action) -> Outcome:
-        (outcome,) = self.executor().apply([action])
+    def apply(self, action: Action, **options: Any) -> Outcome:
+        (outcome,) = self.executor(**options).apply([action])
         return outcome
 
     def built(self, spec: IndexSpec = ON_CUSTOMER, *, name: str | None = None) -> Action:
@@ -123,6 +124,17 @@ def read_elsewhere(database: Database) -> Any:
     """An open snapshot on an unrelated table: a build waits for it, and its debris can be dropped meanwhile."""
     database.execute("create table if not exists unrelated (a int)", dsn=database.app)
     return open_transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
+
+
+def late(connection: psycopg.Connection[Any], *statements: str) -> Callable[[str], None]:
+    """A listener that runs somebody's statements when the guards were passed and the deed is about to begin."""
+
+    def say(line: str) -> None:
+        if line.endswith(" ..."):
+            for statement in statements:
+                connection.execute(trusted(statement))
+
+    return say
 
 
 def await_build(database: Database, *, index: bool = True) -> int:

@@ -17,6 +17,7 @@ from ooda_dagster_tests.actions.stage import (
     dying_at,
     in_thread,
     kill,
+    late,
     worker,
     write_to_orders,
     writer,
@@ -28,8 +29,8 @@ def aborted(stage: Stage, *held: str) -> tuple[str, float]:
     """What a failed build says, and the longest stall of a writer (s), while somebody holds something open."""
     before = stage.definitions()
     short = stage.with_acting(lock_timeout_s=1.5, lock_tries=1)
-    with writer(stage.database) as stalls, open_transaction(stage.database.app, *held):
-        outcome = short.apply(short.approved())
+    with writer(stage.database) as stalls, open_transaction(stage.database.app) as somebody:
+        outcome = short.apply(short.approved(), say=late(somebody, *held))
         assert stage.definitions() == before
     assert stage.moves(outcome.action) == ["proposed", "approved", "applying", "failed"]
     assert stage.disagreements() == []
