@@ -12,8 +12,8 @@ from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.targets.base import Acting, LostLockError, TargetError
 
-#: Between two tries of a statement that waits for an instant only.
-_BRIEF_PAUSE_S = 0.5
+#: Between two tries of a statement that waits for an instant only; doubled each time, so that others get on.
+_BRIEF_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 16.0
 #: The server's code for "the statement was cancelled", by its timeout or by a person.
 _CANCELED = "57014"
 
@@ -100,11 +100,11 @@ def briefly(session: Acting, statement: str, *, role: str | None, policy: Policy
     gives up and tries again until `acting.lock_budget_s` are over; raises LostLockError then.
     """
     limit_s = policy.brief_lock_s
-    deadline = time.monotonic() + policy.lock_budget_s
+    deadline, pause_s = time.monotonic() + policy.lock_budget_s, _BRIEF_PAUSE_S
     while True:
         began = time.monotonic()
         try:
-            session.execute(statement, role=role, lock_timeout_s=limit_s, timeout_s=limit_s)
+            session.execute(statement, role=role, lock_timeout_s=0.9 * limit_s, timeout_s=limit_s)
             return
         except LostLockError as error:
             lost = error
@@ -113,6 +113,7 @@ def briefly(session: Acting, statement: str, *, role: str | None, policy: Policy
             if getattr(error.__cause__, "sqlstate", None) != _CANCELED or in_time:  # in time: by a person
                 raise
             lost = LostLockError(f"{error}; it needs locks that others hold in turn")
-        if time.monotonic() + _BRIEF_PAUSE_S > deadline:
+        if time.monotonic() + pause_s > deadline:
             raise lost
-        time.sleep(_BRIEF_PAUSE_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -35,6 +35,7 @@ _EMPTY = """
 do $$ declare object record; begin
     for object in select c.oid::regclass::text as name, case relkind when 'v' then 'view' else 'table' end as kind
         from pg_class c where relkind in ('r', 'p', 'v') and relnamespace = 'public'::regnamespace
+        and not c.relispartition
         and not exists (select from pg_depend where objid = c.oid and deptype in ('e', 'a'))
     loop execute format('drop %s if exists %s cascade', object.kind, object.name); end loop;
     drop foreign data wrapper if exists far cascade;
@@ -172,8 +173,8 @@ def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def writer(database: Database) -> Iterator[list[float]]:
-    """A writer on the table, from another connection; its stalls in seconds, one a write."""
+def writer(database: Database, statement: str = "update orders set note = note where id = 2") -> Iterator[list[float]]:
+    """A writer on a table, from another connection; its stalls in seconds, one a write."""
     stalls: list[float] = []
     stop = threading.Event()
 
@@ -181,7 +182,7 @@ def writer(database: Database) -> Iterator[list[float]]:
         with psycopg.connect(database.app, autocommit=True) as connection:
             while not stop.wait(0.01):
                 began = time.monotonic()
-                connection.execute("update orders set note = note where id = 2")
+                connection.execute(trusted(statement))
                 stalls.append(time.monotonic() - began)
 
     thread = threading.Thread(target=run, daemon=True)

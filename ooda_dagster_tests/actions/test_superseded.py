@@ -39,12 +39,12 @@ def test_an_invalid_index_of_somebody_serves_nobody(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("made", "state", "words"),
     [
-        ("create table parent (a int) partition by range (a)", State.APPROVED, "is not an ordinary table"),
+        ("create table parent (a int) partition by range (a)", State.APPROVED, "is partitioned: no index"),
         (
             "create foreign data wrapper far; create server away foreign data wrapper far; "
             "create foreign table parent (a int) server away",
             State.APPROVED,
-            "is not an ordinary table",
+            "is a foreign table: no index",
         ),
         ("create view parent as select 1 as a", State.SUPERSEDED, "does not exist any more"),
     ],
