@@ -139,6 +139,8 @@ class CreateIndex:
         _, schema, name = object_of(action)
         index = session.index(schema, name)
         if index is None:
+            if now := _renamed(action, session):
+                raise RefusedError(f"{qualified(schema, name)} is {now} now: it {THEIRS}")
             return Applied(None, [], {"note": "the index was gone already"})
         if self._presence_of(index, action) == Presence.FOREIGN:
             raise RefusedError(f"{index.label} {THEIRS}")
@@ -148,7 +150,9 @@ class CreateIndex:
     def presence(self, action: Action, session: Observing | Acting) -> Presence:
         _, schema, name = object_of(action)
         index = session.index(schema, name)
-        return Presence.ABSENT if index is None else self._presence_of(index, action)
+        if index is None:
+            return Presence.FOREIGN if _renamed(action, session) else Presence.ABSENT
+        return self._presence_of(index, action)
 
     def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
         spec, _, name = object_of(action)
@@ -162,16 +166,16 @@ class CreateIndex:
     def _presence_of(self, index: Index, action: Action) -> Presence:
         """An index under our name: is it ours?
 
-        Not where it was there before, stands on another table, or where a person changed its comment in any way. The
-        oid does not tell: REINDEX CONCURRENTLY gives another one and keeps the comment. Without a comment it is ours
-        only while its build is announced: its worker died before it signed.
+        Not where it was there before, stands on another table, or where a person changed its comment, its storage
+        options or its tablespace in any way. The oid does not tell: REINDEX CONCURRENTLY gives another one and keeps
+        the comment. Without a comment it is ours only while its build is announced: its worker died before it signed.
         """
         spec, _, _ = object_of(action)
         was_there = index.label in action.prior_state.get("indexes", {})
         other_table = (index.schema, index.table) != (spec.schema, spec.table)
         signed = index.comment == comment_of(action)
         unsigned = index.comment is None and action.object_oid is None and action.state in IN_FLIGHT
-        if was_there or other_table or not (signed or unsigned):
+        if was_there or other_table or index.altered or not (signed or unsigned):
             return Presence.FOREIGN
         if index.spec is None or outline(index.spec) != outline(spec):
             return Presence.FOREIGN
@@ -192,6 +196,11 @@ def object_of(action: Action) -> tuple[IndexSpec, str, str]:
     assert action.object_schema is not None
     assert action.object_name is not None
     return spec, action.object_schema, action.object_name
+
+
+def _renamed(action: Action, session: Observing | Acting) -> str | None:
+    """The name that a person gave our index, or its schema."""
+    return session.relation_name(action.object_oid) if action.object_oid is not None else None
 
 
 def signed(action: Action, statement: str) -> str:

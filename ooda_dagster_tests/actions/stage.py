@@ -196,6 +196,21 @@ def writer(database: Database, statement: str = "update orders set note = note w
         assert not thread.is_alive()
 
 
+@contextmanager
+def tablespace(database: Database, name: str) -> Iterator[Path]:
+    """A tablespace, which must be empty again at the end of the block; its directory."""
+    place = database.cluster.data_dir.resolve().parent / name
+    place.mkdir()
+    owner = database.cluster.data_dir.stat()
+    os.chown(place, owner.st_uid, owner.st_gid)
+    database.execute(f"create tablespace {name} location '{place}'")
+    try:
+        yield place
+    finally:
+        database.execute(f"drop tablespace {name}")
+        place.rmdir()
+
+
 # ------------------------------------------------------------------ workers that die
 
 

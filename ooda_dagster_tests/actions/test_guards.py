@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import ExitStack
 
@@ -15,7 +14,7 @@ from ooda_dagster.core.settings import Acting as Policy
 from ooda_dagster.ledger import Action
 from ooda_dagster.targets.base import Activity, RefusedError
 from ooda_dagster.targets.surroundings import Replication, Slot, Tablespace
-from ooda_dagster_tests.actions.stage import Stage, in_thread
+from ooda_dagster_tests.actions.stage import Stage, in_thread, tablespace
 from ooda_dagster_tests.support import open_transaction, wait_until
 
 
@@ -112,23 +111,17 @@ def test_a_build_whose_log_would_lose_a_slot_is_refused() -> None:
 
 def test_a_tablespace_that_the_session_builds_in_counts_as_a_disk(stage: Stage) -> None:
     database = stage.database
-    place = database.cluster.data_dir.resolve().parent / "fast"
-    place.mkdir()
-    owner = database.cluster.data_dir.stat()
-    os.chown(place, owner.st_uid, owner.st_gid)
-    database.execute(f"create tablespace fast location '{place}'")
-    database.execute(
-        "grant create on tablespace fast to inference_app; alter role ooda_act set default_tablespace = fast"
-    )
-    try:
-        with stage.loop.target.acting("act") as session:
-            (seen,) = session.tablespaces()
-        assert (seen.use, seen.name, seen.total_bytes) == ("index", "fast", shutil.disk_usage(place).total)
-        assert "disk of tablespace fast" in guards_of(stage, stage.built())
-    finally:
-        database.execute("alter role ooda_act reset default_tablespace; drop table orders")
-        database.execute("drop tablespace fast")
-        place.rmdir()
+    with tablespace(database, "fast") as place:
+        database.execute("grant create on tablespace fast to inference_app")
+        database.execute("alter role ooda_act set default_tablespace = fast")
+        try:
+            with stage.loop.target.acting("act") as session:
+                (seen,) = session.tablespaces()
+            assert (seen.use, seen.name, seen.total_bytes) == ("index", "fast", shutil.disk_usage(place).total)
+            assert "disk of tablespace fast" in guards_of(stage, stage.built())
+        finally:
+            database.execute("alter role ooda_act reset default_tablespace")
+            database.execute("drop table orders")
 
 
 def test_a_tablespace_that_cannot_be_seen_takes_only_small_indexes() -> None:

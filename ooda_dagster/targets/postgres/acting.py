@@ -12,7 +12,7 @@ from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.postgres.connection import translate
-from ooda_dagster.targets.postgres.observing import find_index, read_activity
+from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 from ooda_dagster.targets.postgres.surroundings import read_attached, read_partitions, read_tablespaces
 from ooda_dagster.targets.surroundings import Attached, Partition, Tablespace
@@ -141,6 +141,9 @@ class PostgresActing:
 
     def index(self, schema: str, name: str) -> Index | None:
         return find_index(self.connection, schema, name)
+
+    def relation_name(self, oid: int) -> str | None:
+        return find_name(self.connection, oid)
 
     def partitions(self, schema: str, table: str) -> tuple[Partition, ...]:
         return read_partitions(self.connection, schema, table)

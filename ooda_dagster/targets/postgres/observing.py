@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index
+from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.base import (
@@ -128,6 +129,10 @@ class PostgresObserving:
     def index(self, schema: str, name: str) -> Index | None:
         return find_index(self.connection, schema, name)
 
+    def relation_name(self, oid: int) -> str | None:
+        """What the relation of an oid is called now; None where there is none."""
+        return find_name(self.connection, oid)
+
     def activity(self) -> Activity:
         return read_activity(self.connection)
 
@@ -170,6 +175,19 @@ def find_index(connection: psycopg.Connection[Any], schema: str, name: str) -> I
     except psycopg.Error as error:
         raise translate(error, "reading the catalogue") from error
     return index_of(row) if row and row.definition is not None else None
+
+
+def find_name(connection: psycopg.Connection[Any], oid: int) -> str | None:
+    """`schema.name` of a relation, whatever it was called before."""
+    asked = marked(
+        "select n.nspname as schema, c.relname as name from pg_catalog.pg_class c "
+        "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = %s"
+    )
+    try:
+        row = connection.execute(asked, (oid,)).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, "reading the catalogue") from error
+    return qualified(row.schema, row.name) if row else None
 
 
 def read_activity(connection: psycopg.Connection[Any]) -> Activity:
