@@ -56,6 +56,7 @@ def test_writers_our_sessions_and_the_catalogue_through_whole_cycles(
             f"{seen.connections} sessions of ours, {seen.idle_in_transaction} idle in a transaction; "
             f"{invalid} invalid indexes"
         )
+    assert asked.touches  # no what-if tells which: all statements on the table and its partitions
     assert asked.action_id in {a.action_id for a in built}
     assert len(built) == 2
     assert all(outcome.done for outcome in undone), [o.note for o in undone]
