@@ -25,6 +25,7 @@ class Presence(StrEnum):
 
     ABSENT = "absent"
     COMPLETE = "complete"
+    PARTIAL = "partial"  # begun and not finished; ours, and `adopt` goes on from there
     BROKEN = "broken"  # begun and not finished; ours to remove
     FOREIGN = "foreign"  # something else under that name
 
@@ -66,7 +67,7 @@ class ActionType(Protocol):
     def undo(self, action: Action, session: Acting, settings: Settings) -> Applied: ...
 
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
-        """Finish what is left to do where the object is complete but its worker died."""
+        """Finish what is left to do where presence is COMPLETE or PARTIAL and its worker died or lost a lock."""
         ...
 
     def presence(self, action: Action, session: Observing | Acting) -> Presence:
@@ -74,7 +75,7 @@ class ActionType(Protocol):
         ...
 
     def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
-        """Remove what a failed apply left. Only ever called where presence is BROKEN."""
+        """Remove what a failed apply left. Only ever called where presence is BROKEN, PARTIAL or COMPLETE."""
         ...
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
-from ooda_dagster.actions.guards import check_disk, check_load, wait_for_transactions
+from ooda_dagster.actions.guards import pass_guards
 from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.actions.tries import Tries, apply_with_tries
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -107,7 +108,7 @@ class Executor:
             return Outcome(expired, changed)
         try:
             with self._target.observing("act") as looking:
-                disk = self._guards(action, looking)
+                seen = pass_guards(action, kind, looking, session, self._settings.acting, self._say)
                 # Last, as the guards may wait, and close to the deed.
                 check_permitted(action, self._target, self._ledger, self._settings, self._clock())
                 kind.preflight(action, looking, self._settings)
@@ -125,7 +126,7 @@ class Executor:
             State.APPLYING,
             actor=self._actor,
             reason="",
-            detail={"statements": action.statements, "undo": action.undo, "guards": disk, "worker": _worker()},
+            detail={"statements": action.statements, "undo": action.undo, "guards": seen, "worker": _worker()},
             prior_state=prior,
             applying_at=self._clock(),
             backend_pid=session.backend_pid,
@@ -135,34 +136,27 @@ class Executor:
         self._say(f"{action.description} ...")
         return self._watched(action, kind, session)
 
-    def _guards(self, action: Action, looking: Any) -> str:
-        policy = self._settings.acting
-        activity = looking.activity()
-        check_load(activity, policy)
-        found = check_disk(activity, int(action.predicted.get("bytes") or 0), policy)
-        if self._types[action.action_type].waits_for_snapshots:
-            wait_for_transactions(looking, policy, self._say)
-        return found
-
     def _watched(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         """Run apply while a second session watches what it waits for."""
         started = time.monotonic()
         actions = self._ledger.actions
+        tries = Tries(self._settings.acting, self._say)
         with Watch(self._target, session.backend_pid, self._say) as watch:
             try:
-                applied = kind.apply(action, session, self._settings)
+                applied = apply_with_tries(action, kind, session, self._settings, tries)
             except SupersededError as error:  # nothing of ours was made
                 failed = actions.transition(
                     action.action_id,
                     State.FAILED,
                     actor=self._actor,
                     reason=str(error),
+                    detail=tries.detail,
                     error=str(error),
                     closed_at=self._clock(),
                 )
                 return Outcome(failed, str(error))
             except BaseException as error:  # Dagster interrupts a run by an exception of its own
-                self._failed(action, kind, session, error)
+                self._failed(action, kind, session, error, tries)
                 if not isinstance(error, TargetError):
                     raise
                 return Outcome(actions.get(action.action_id), str(error))
@@ -170,7 +164,7 @@ class Executor:
             action.action_id,
             State.APPLIED,
             actor=self._actor,
-            detail={"statements": applied.statements, **applied.detail, "phases_ms": watch.phases_ms},
+            detail={"statements": applied.statements, **applied.detail, **tries.detail, "phases_ms": watch.phases_ms},
             object_oid=applied.object_oid,
             applied_at=self._clock(),
             duration_ms=(time.monotonic() - started) * 1000,
@@ -178,11 +172,21 @@ class Executor:
         )
         return Outcome(actions.transition(action.action_id, State.VERIFYING, actor=self._actor))
 
-    def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException) -> None:
+    def _failed(self, action: Action, kind: ActionType, session: Acting, error: BaseException, tries: Tries) -> None:
         """Leave nothing behind; what cannot be settled now stays `applying`, for recovery."""
         why = str(error) if isinstance(error, Exception) else "interrupted"
         try:
-            settle(action, kind, session, self._ledger, self._settings, actor=self._actor, why=why, finish=False)
+            settle(
+                action,
+                kind,
+                session,
+                self._ledger,
+                self._settings,
+                actor=self._actor,
+                why=why,
+                finish=False,
+                detail=tries.detail,
+            )
         except TargetError as left:
             self._ledger.actions.note(action.action_id, error=why)
             self._session_lost = isinstance(left, TargetUnreachableError)
@@ -221,22 +225,24 @@ class Executor:
 
     def _undo(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         actions = self._ledger.actions
+        tries = Tries(self._settings.acting, self._say)
         try:
-            undone = kind.undo(action, session, self._settings)
+            undone = tries.run(lambda: kind.undo(action, session, self._settings))
         except TargetUnreachableError as lost:  # done or not, only the catalogue knows: it stays `reverting`
             actions.note(action.action_id, error=str(lost))
             self._session_lost = True
             return Outcome(action, f"{lost}. `ooda recover` goes on from here")
         except TargetError as error:
+            why = str(error)
             stuck = actions.transition(
-                action.action_id, State.REVERT_FAILED, actor=self._actor, reason=str(error), error=str(error)
+                action.action_id, State.REVERT_FAILED, actor=self._actor, reason=why, detail=tries.detail, error=why
             )
             return Outcome(stuck, str(error))
         action = actions.transition(
             action.action_id,
             State.REVERTED,
             actor=self._actor,
-            detail={"statements": undone.statements, **undone.detail},
+            detail={"statements": undone.statements, **undone.detail, **tries.detail},
             reverted_at=self._clock(),
         )
         return Outcome(action)

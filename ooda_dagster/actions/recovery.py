@@ -11,15 +11,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Presence, Say
 from ooda_dagster.actions.looks import settle_looks
 from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.actions.tries import Tries
 from ooda_dagster.core.journal import IN_FLIGHT, LIVE, IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.worker import Worker
-from ooda_dagster.targets.base import Acting, Observing, RefusedError, Target, TargetError, TargetUnreachableError
+from ooda_dagster.targets.base import (
+    Acting,
+    LostLockError,
+    Observing,
+    RefusedError,
+    Target,
+    TargetError,
+    TargetUnreachableError,
+)
 
 #: How long a backend that still works for a dead worker is waited for before it is ended.
 WAIT_FOR_BACKEND_S = 20.0
@@ -175,33 +185,45 @@ def settle(
     actor: str,
     why: str,
     finish: bool,
+    detail: dict[str, Any] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
     """Bring an action that is `applying` to an end that the catalogue agrees with.
 
-    finish: adopt a complete object (its worker died after the deed); else it is taken away too (the deed was refused).
+    finish: adopt a complete object (its worker died after the deed) and go on with one that its type can go on with;
+    else it is taken away too (the deed was refused). detail: goes to the journal with a failure.
     Raises TargetError where debris cannot be removed now; the action stays `applying` for the next recovery.
     """
     presence = kind.presence(action, session)
-    if presence == Presence.COMPLETE and finish:
-        adopted = kind.adopt(action, session, settings)
+    adopted = None
+    if presence in (Presence.COMPLETE, Presence.PARTIAL) and finish:
+        try:
+            adopted = kind.adopt(action, session, settings)
+        except TargetError as error:
+            if presence == Presence.COMPLETE or isinstance(error, LostLockError | TargetUnreachableError):
+                raise
+            why = f"{why}; going on failed: {error}"
+    if adopted is not None:
+        how = "the server had finished it" if presence == Presence.COMPLETE else "the rest was done"
         ledger.actions.transition(
             action.action_id,
             State.APPLIED,
             actor=actor,
-            reason=f"adopted: {why}, but the server had finished",
+            reason=f"adopted: {why}, but {how}",
             detail={"statements": adopted.statements, **adopted.detail},
             applied_at=clock(),
             object_oid=adopted.object_oid,
         )
         ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
         _settle_looks(action, ledger, settings)
-        return f"{action.object_name}: adopted, the server had finished it"
-    if presence in (Presence.BROKEN, Presence.COMPLETE):
+        return f"{action.object_name}: adopted, {how}"
+    if presence in (Presence.BROKEN, Presence.PARTIAL, Presence.COMPLETE):
         kind.remove_debris(action, session, settings)
-    ledger.actions.transition(action.action_id, State.FAILED, actor=actor, reason=why, error=why, closed_at=clock())
+    ledger.actions.transition(
+        action.action_id, State.FAILED, actor=actor, reason=why, detail=detail, error=why, closed_at=clock()
+    )
     return f"{action.object_name}: {why}; " + (
-        "removed what was begun" if presence == Presence.BROKEN else "nothing left"
+        "removed what was begun" if presence in (Presence.BROKEN, Presence.PARTIAL) else "nothing left"
     )
 
 
@@ -209,16 +231,18 @@ def _finish_undo(
     action: Action, kind: ActionType, session: Acting, ledger: Ledger, settings: Settings, actor: str
 ) -> str:
     """An announced undo is finished: it was decided, and doing it twice is doing it once."""
+    tries = Tries(settings.acting, lambda _: None)
     try:
-        undone = kind.undo(action, session, settings)
+        undone = tries.run(lambda: kind.undo(action, session, settings))
     except TargetUnreachableError:  # done or not, only the catalogue knows: the next recovery reads it
         raise
     except TargetError as error:
+        why = str(error)
         ledger.actions.transition(
-            action.action_id, State.REVERT_FAILED, actor=actor, reason=str(error), error=str(error)
+            action.action_id, State.REVERT_FAILED, actor=actor, reason=why, detail=tries.detail, error=why
         )
         return f"{action.object_name}: its undo failed: {error}"
-    detail = {"statements": undone.statements, **undone.detail}
+    detail = {"statements": undone.statements, **undone.detail, **tries.detail}
     ledger.actions.transition(
         action.action_id, State.REVERTED, actor=actor, detail=detail, reverted_at=datetime.now(UTC)
     )

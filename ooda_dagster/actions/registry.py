@@ -5,9 +5,15 @@ from __future__ import annotations
 from ooda_dagster.actions.analyze import Analyze
 from ooda_dagster.actions.base import ActionType
 from ooda_dagster.actions.create_index import CreateIndex
+from ooda_dagster.actions.create_index_partitioned import CreatePartitionedIndex
 from ooda_dagster.actions.create_statistics import CreateStatistics
 from ooda_dagster.actions.set_statistics_target import SetStatisticsTarget
 
-TYPES: dict[str, ActionType] = {
-    kind.name: kind for kind in (CreateIndex(), Analyze(), CreateStatistics(), SetStatisticsTarget())
-}
+_ALL: tuple[ActionType, ...] = (
+    CreateIndex(),
+    CreatePartitionedIndex(),
+    Analyze(),
+    CreateStatistics(),
+    SetStatisticsTarget(),
+)
+TYPES: dict[str, ActionType] = {kind.name: kind for kind in _ALL}

@@ -52,7 +52,7 @@ def candidates(shape: Shape, max_width: int) -> Candidates:
 def refusal(table: Table) -> str | None:
     """Why a table gets no index from us; None where it may."""
     if table.kind == "p":
-        return "it is partitioned: an index on it is built partition by partition, which is not supported yet"
+        return "it is partitioned, and no what-if prices an index on it: propose one yourself (`ooda actions propose`)"
     if table.kind == "f":
         return "it is a foreign table"
     if table.persistence == "t":

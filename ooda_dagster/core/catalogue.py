@@ -43,7 +43,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Index:
-    """An existing index. `spec` is None where it cannot be told as one (an access method or key of its own kind)."""
+    """An existing index. `spec` is None where it cannot be told as one (an access method or key of its own kind).
+
+    `altered`: it has storage options or a tablespace of its own, which we give none.
+    """
 
     oid: int
     schema: str
@@ -60,6 +63,7 @@ class Index:
     replica_identity: bool = False
     last_scan: datetime | None = None
     comment: str | None = None
+    altered: bool = False
 
     @property
     def ours(self) -> bool:

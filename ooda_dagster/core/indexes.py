@@ -102,11 +102,12 @@ class IndexSpec:
         """Plain key columns in order; expressions are left out."""
         return tuple(c.name for c in self.columns if c.name is not None)
 
-    def ddl(self, *, name: str | None = None, concurrently: bool = True) -> str:
-        """`CREATE INDEX [CONCURRENTLY] name ON ...`."""
+    def ddl(self, *, name: str | None = None, concurrently: bool = True, only: bool = False) -> str:
+        """`CREATE INDEX [CONCURRENTLY] name ON ...`; only: of a partitioned table without its partitions."""
         unique = "UNIQUE " if self.unique else ""
-        how = "CONCURRENTLY " if concurrently else ""
-        return f"CREATE {unique}INDEX {how}{quote_identifier(name or self.name)} {self.definition}"
+        how = "CONCURRENTLY " if concurrently and not only else ""
+        on = "ON ONLY" + self.definition.removeprefix("ON") if only else self.definition
+        return f"CREATE {unique}INDEX {how}{quote_identifier(name or self.name)} {on}"
 
     def drop(self, *, name: str | None = None, concurrently: bool = True) -> str:
         """The inverse of `ddl`. Without IF EXISTS: an index that is gone is a finding, not a success."""

@@ -54,6 +54,7 @@ class HypothesisType(StrEnum):
     """What kind of change; names an action type, too."""
 
     INDEX = "IndexOptimization"
+    PARTITIONED_INDEX = "PartitionedIndexOptimization"
     ANALYZE = "UpdateStatistics"
     EXTENDED_STATISTICS = "ExtendedStatistics"
     STATISTICS_TARGET = "StatisticsTarget"
@@ -61,7 +62,7 @@ class HypothesisType(StrEnum):
 
 def makes_index(action_type: str) -> bool:
     """Whether limits of indexes concern it."""
-    return action_type == HypothesisType.INDEX
+    return action_type in (HypothesisType.INDEX, HypothesisType.PARTITIONED_INDEX)
 
 
 class BlindSpot(_Body):

@@ -98,7 +98,15 @@ class Acting(_Group):
     max_active_sessions: PositiveInt = 64
     max_transaction_age_s: Positive = 30
     wait_for_transactions_s: Annotated[float, Field(ge=0)] = 20
+    wait_for_others_s: Annotated[float, Field(ge=0)] = 60  # builds, DDL, vacuum, standbys
+    max_standby_lag_mb: Positive = 1024
+    max_standby_lag_s: Positive = 60
+    max_slot_retained_mb: Positive = 10_240  # of WAL, by a slot that nobody reads
     lock_timeout_s: Positive = 60
+    brief_lock_s: Annotated[float, Field(gt=0, le=10)] = 0.5  # of statements behind which others would queue
+    lock_tries: PositiveInt = 3
+    lock_retry_pause_s: Annotated[float, Field(ge=0)] = 60
+    lock_budget_s: Positive = 900  # no try begins later
     build_timeout_s: Positive = 4 * 3600
     on_inconclusive: Annotated[str, Field(pattern="^(keep|revert)$")] = "keep"
 
@@ -252,7 +260,15 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
         "sampling": {"bucket_s": 2},
         "advice": {"lookback_hours": 1, "min_statement_total_ms": 200},
         "statistics": {"stale_s": 5},
-        "acting": {"warm_up_h": 0, "max_transaction_age_s": 5, "wait_for_transactions_s": 5, "lock_timeout_s": 10},
+        "acting": {
+            "warm_up_h": 0,
+            "max_transaction_age_s": 5,
+            "wait_for_transactions_s": 5,
+            "wait_for_others_s": 5,
+            "lock_timeout_s": 10,
+            "lock_retry_pause_s": 1,
+            "lock_budget_s": 45,
+        },
         "verifying": {
             "block_s": 3,
             "baseline_h": 1,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.actions.create_index_partitioned import propose_partitioned_index
 from ooda_dagster.actions.executor import Outcome
 from ooda_dagster.actions.permits import standing
 from ooda_dagster.advisor.candidates import refusal, serving
@@ -36,11 +38,20 @@ def propose(loop: Loop, statement: str, *, by: str, approve: bool = False, why: 
         spec, name, table = read_create_index(statement, session.catalogue())
         if existing := serving(table, spec):
             raise RefusedError(f"{existing.label} serves the same statements already")
-        if reason := refusal(table):
+        tree = session.partitions(*table.key)
+        if not tree and (reason := refusal(table)):
             raise RefusedError(f"{table.label}: {reason}")
-        touches = _touched(loop, session, spec)
-        table = session.catalogue({table.key}).tables[table.key]
-    proposal = propose_index(spec, name=name, touches=touches, predicted={"bytes": index_bytes(table, spec)})
+        touches = _touched(loop, session, spec, {p.key for p in tree} or {table.key})
+        keys = {p.key for p in tree if p.kind == "r"} or {table.key}
+        tables = session.catalogue(keys).tables
+        predicted = {"bytes": sum(index_bytes(tables[key], spec) for key in keys if key in tables)}
+    if tree:
+        proposal = propose_partitioned_index(spec, tree, name=name, touches=touches, predicted=predicted)
+    else:
+        proposal = propose_index(spec, name=name, touches=touches, predicted=predicted)
+        if table.has_children:  # of plain inheritance, each table has indexes of its own
+            described = f"{proposal.description} for its own rows; tables that inherit from it get none"
+            proposal = replace(proposal, description=described)
     case = Case(relation=proposal.relation, action_type=proposal.action_type, touches=touches)
     if ruling := denied(case, standing(loop.target, loop.ledger, loop.clock()), loop.settings):
         raise RefusedError(str(ruling))
@@ -102,10 +113,11 @@ def rollback(loop: Loop, action: Action, *, by: str, why: str = "rolled back by 
     return outcome
 
 
-def _touched(loop: Loop, session: Observing, spec: IndexSpec) -> list[str]:
+def _touched(loop: Loop, session: Observing, spec: IndexSpec, on: set[tuple[str, str]]) -> list[str]:
     """Statements that the index can change: those whose plan would use it, and those that write to its table.
 
-    Empty where nothing was sampled yet: then all statements on the table count.
+    Of a partitioned table, which no what-if prices, all on it or on one of its partitions: `on` holds them all. Empty
+    where nothing was sampled yet: then all statements on the table count.
     """
     window = read_window(loop.ledger, loop.name, lookback_hours=loop.settings.advice.lookback_hours, until=loop.clock())
     if window.totals.empty:
@@ -118,6 +130,8 @@ def _touched(loop: Loop, session: Observing, spec: IndexSpec) -> list[str]:
     readable, _ = shapes_of(workload.statements, catalogue)
     reading = [Judged(s, shape, frozenset({spec}), 0.0) for s, shape in readable if key in shape.tables]
     found = set(writers_of(*key, {s.fingerprint: shape for s, shape in readable}))
+    if len(on) > 1 or session.partitions(*key):
+        return sorted(s.fingerprint for s, shape in readable if on & shape.tables)
     with pricing_for(loop.name, session, loop.home) as price_with:
         pricing = price_with(tables)
         if not pricing.offer([spec]):

@@ -24,6 +24,7 @@ from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.support import Database, dsn_of, make_orders, open_transaction, wait_until
 
 ON_CUSTOMER = IndexSpec.on("public", "orders", "customer")
@@ -34,6 +35,7 @@ _EMPTY = """
 do $$ declare object record; begin
     for object in select c.oid::regclass::text as name, case relkind when 'v' then 'view' else 'table' end as kind
         from pg_class c where relkind in ('r', 'p', 'v') and relnamespace = 'public'::regnamespace
+        and not c.relispartition
         and not exists (select from pg_depend where objid = c.oid and deptype in ('e', 'a'))
     loop execute format('drop %s if exists %s cascade', object.kind, object.name); end loop;
     drop foreign data wrapper if exists far cascade;
@@ -67,8 +69,8 @@ class Stage:
     def executor(self, **options: Any) -> Executor:
         return Executor(self.loop.target, self.ledger, self.loop.settings, actor="ann", **options)
 
-    def apply(self, action: Action) -> Outcome:
-        (outcome,) = self.executor().apply([action])
+    def apply(self, action: Action, **options: Any) -> Outcome:
+        (outcome,) = self.executor(**options).apply([action])
         return outcome
 
     def built(self, spec: IndexSpec = ON_CUSTOMER, *, name: str | None = None) -> Action:
@@ -125,6 +127,17 @@ def read_elsewhere(database: Database) -> Any:
     return open_transaction(database.app, "set transaction isolation level repeatable read", "select * from unrelated")
 
 
+def late(connection: psycopg.Connection[Any], *statements: str) -> Callable[[str], None]:
+    """A listener that runs somebody's statements when the guards were passed and the deed is about to begin."""
+
+    def say(line: str) -> None:
+        if line.endswith(" ..."):
+            for statement in statements:
+                connection.execute(trusted(statement))
+
+    return say
+
+
 def await_build(database: Database, *, index: bool = True) -> int:
     """Until a build of ours waits for somebody; the pid of its backend."""
 
@@ -160,8 +173,8 @@ def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def writer(database: Database) -> Iterator[list[float]]:
-    """A writer on the table, from another connection; its stalls in seconds, one a write."""
+def writer(database: Database, statement: str = "update orders set note = note where id = 2") -> Iterator[list[float]]:
+    """A writer on a table, from another connection; its stalls in seconds, one a write."""
     stalls: list[float] = []
     stop = threading.Event()
 
@@ -169,7 +182,7 @@ def writer(database: Database) -> Iterator[list[float]]:
         with psycopg.connect(database.app, autocommit=True) as connection:
             while not stop.wait(0.01):
                 began = time.monotonic()
-                connection.execute("update orders set note = note where id = 2")
+                connection.execute(trusted(statement))
                 stalls.append(time.monotonic() - began)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -181,6 +194,21 @@ def writer(database: Database) -> Iterator[list[float]]:
         stop.set()
         thread.join(30)
         assert not thread.is_alive()
+
+
+@contextmanager
+def tablespace(database: Database, name: str) -> Iterator[Path]:
+    """A tablespace, which must be empty again at the end of the block; its directory."""
+    place = database.cluster.data_dir.resolve().parent / name
+    place.mkdir()
+    owner = database.cluster.data_dir.stat()
+    os.chown(place, owner.st_uid, owner.st_gid)
+    database.execute(f"create tablespace {name} location '{place}'")
+    try:
+        yield place
+    finally:
+        database.execute(f"drop tablespace {name}")
+        place.rmdir()
 
 
 # ------------------------------------------------------------------ workers that die

@@ -17,6 +17,7 @@ from ooda_dagster_tests.actions.stage import (
     dying_at,
     in_thread,
     kill,
+    late,
     worker,
     write_to_orders,
     writer,
@@ -27,9 +28,9 @@ from ooda_dagster_tests.support import open_transaction
 def aborted(stage: Stage, *held: str) -> tuple[str, float]:
     """What a failed build says, and the longest stall of a writer (s), while somebody holds something open."""
     before = stage.definitions()
-    short = stage.with_acting(lock_timeout_s=1.5)
-    with writer(stage.database) as stalls, open_transaction(stage.database.app, *held):
-        outcome = short.apply(short.approved())
+    short = stage.with_acting(lock_timeout_s=1.5, lock_tries=1)
+    with writer(stage.database) as stalls, open_transaction(stage.database.app) as somebody:
+        outcome = short.apply(short.approved(), say=late(somebody, *held))
         assert stage.definitions() == before
     assert stage.moves(outcome.action) == ["proposed", "approved", "applying", "failed"]
     assert stage.disagreements() == []
@@ -61,7 +62,7 @@ def test_a_snapshot_on_an_unrelated_table_fails_the_build_and_stalls_no_writer(s
 def test_a_transaction_on_the_table_itself_leaves_the_rest_to_recovery(stage: Stage, held: tuple[str, ...]) -> None:
     """No server drops an index of a table that is in use: it stays announced, and goes when the transaction ends."""
     before = stage.definitions()
-    short = stage.with_acting(lock_timeout_s=0.5)
+    short = stage.with_acting(lock_timeout_s=0.5, lock_tries=1)
     with writer(stage.database) as stalls, open_transaction(stage.database.app, *held):
         outcome = short.apply(short.approved())
         assert outcome.action.state == State.APPLYING
@@ -73,7 +74,7 @@ def test_a_transaction_on_the_table_itself_leaves_the_rest_to_recovery(stage: St
 
 
 def test_nothing_is_built_on_top_of_an_action_that_is_not_settled(stage: Stage) -> None:
-    short = stage.with_acting(lock_timeout_s=0.5)
+    short = stage.with_acting(lock_timeout_s=0.5, lock_tries=1)
     actions = [short.approved(), short.approved(ON_STATUS)]
     reading = ("set transaction isolation level repeatable read", "select * from orders limit 1")
     with open_transaction(stage.database.app, *reading):

@@ -6,7 +6,7 @@ import pytest
 
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import State
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, await_build, in_thread
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, await_build, in_thread, late
 from ooda_dagster_tests.support import open_transaction
 
 
@@ -39,12 +39,12 @@ def test_an_invalid_index_of_somebody_serves_nobody(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("made", "state", "words"),
     [
-        ("create table parent (a int) partition by range (a)", State.APPROVED, "is not an ordinary table"),
+        ("create table parent (a int) partition by range (a)", State.APPROVED, "is partitioned: no index"),
         (
             "create foreign data wrapper far; create server away foreign data wrapper far; "
             "create foreign table parent (a int) server away",
             State.APPROVED,
-            "is not an ordinary table",
+            "is a foreign table: no index",
         ),
         ("create view parent as select 1 as a", State.SUPERSEDED, "does not exist any more"),
     ],
@@ -68,8 +68,9 @@ def test_a_temporary_table_is_not_seen_at_all(stage: Stage) -> None:
 
 def test_a_table_that_is_dropped_while_the_build_waits_for_it_ends_the_action_in_words(stage: Stage) -> None:
     action = stage.approved()
-    with in_thread(lambda: stage.apply(action)) as found:
-        with open_transaction(stage.database.app, "lock table orders in share update exclusive mode") as dropping:
+    lock = "lock table orders in share update exclusive mode"
+    with open_transaction(stage.database.app) as dropping:
+        with in_thread(lambda: stage.apply(action, say=late(dropping, lock))) as found:
             await_build(stage.database, index=False)
             dropping.execute("drop table orders")
             dropping.commit()
@@ -84,8 +85,8 @@ def test_an_index_that_somebody_makes_under_the_name_meanwhile_is_theirs(stage: 
     """A person who runs the proposed statement by hand, while the loop does it too."""
     action = stage.approved()
     theirs = f"create index {ON_CUSTOMER.name} on orders ({column})"
-    with in_thread(lambda: stage.apply(action)) as found:
-        with open_transaction(stage.database.app, theirs) as making:
+    with open_transaction(stage.database.app) as making:
+        with in_thread(lambda: stage.apply(action, say=late(making, theirs))) as found:
             await_build(stage.database, index=False)
             making.commit()
     (outcome,) = found

@@ -6,7 +6,7 @@ import pytest
 
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import State
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, read_elsewhere
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, read_elsewhere, tablespace
 
 NAME = ON_CUSTOMER.name
 
@@ -16,6 +16,8 @@ NAME = ON_CUSTOMER.name
     [
         f"comment on index {NAME} is 'keep: Bob'",
         f"comment on index {NAME} is null",
+        f"alter index {NAME} rename to mine",
+        f"alter index {NAME} set (fillfactor = 70)",
         f"drop index {NAME}; create index {NAME} on orders (customer)",
         f"drop index {NAME}; create index {NAME} on orders (placed)",
         f"drop index {NAME}; create table {NAME} (a int primary key); drop table {NAME}; "
@@ -33,6 +35,40 @@ def test_an_index_that_a_person_altered_is_left_alone(stage: Stage, change: str)
     assert stage.definitions() == before
     assert stage.now(action).state == State.REVERTED
     assert stage.disagreements() == []
+
+
+def test_an_index_that_a_person_moved_to_another_tablespace_is_left_alone(stage: Stage) -> None:
+    action = stage.built()
+    with tablespace(stage.database, "fast"):
+        stage.database.execute(f"alter index {NAME} set tablespace fast")
+        before = stage.definitions()
+        assert "it is theirs now, and left alone" in stage.rollback(action).note
+        assert len(stage.recover()) == 1
+        assert stage.definitions() == before
+        stage.database.execute("drop table orders")
+
+
+def test_an_index_that_the_servers_default_puts_into_a_tablespace_stays_ours(stage: Stage) -> None:
+    database = stage.database
+    with tablespace(database, "fast"):
+        database.execute("grant create on tablespace fast to inference_app")
+        database.execute("alter role ooda_act set default_tablespace = fast")
+        try:
+            action = stage.built()
+            where = (
+                "select t.spcname from pg_class c join pg_tablespace t on t.oid = c.reltablespace where relname = %s"
+            )
+            assert database.execute(where, NAME) == [("fast",)]
+            assert stage.disagreements() == []
+            assert stage.rollback(action).done
+        finally:
+            database.execute("alter role ooda_act reset default_tablespace")
+
+
+def test_a_renamed_index_is_named_by_its_new_name(stage: Stage) -> None:
+    action = stage.built()
+    stage.database.execute(f"alter index {NAME} rename to mine")
+    assert f"public.{NAME} is public.mine now: it was changed" in stage.rollback(action).note
 
 
 def test_a_comment_that_only_mentions_our_action_is_not_our_signature(stage: Stage) -> None:
@@ -93,7 +129,7 @@ def test_a_drop_that_a_person_broke_off_is_finished(stage: Stage) -> None:
 
 def test_an_index_of_the_same_name_after_a_failed_build_is_not_ours(stage: Stage) -> None:
     """A person retries by hand what failed: their unfinished index is no debris."""
-    short = stage.with_acting(lock_timeout_s=0.5)
+    short = stage.with_acting(lock_timeout_s=0.5, lock_tries=1)
     with read_elsewhere(stage.database):
         failed = short.apply(short.approved()).action
     assert failed.state == State.FAILED

@@ -11,7 +11,7 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.act import act
 from ooda_dagster.loop.by_hand import approve_action, rollback
 from ooda_dagster.targets.base import RefusedError
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, write_to_orders
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, read_elsewhere
 from ooda_dagster_tests.loop.ground import nothing_decided, with_settings
 
 
@@ -77,11 +77,9 @@ def test_a_change_set_that_came_to_nothing_is_closed(stage: Stage) -> None:
 
 
 def test_a_failed_action_is_told_as_failed(stage: Stage) -> None:
-    loop = with_settings(stage.loop, acting={"lock_timeout_s": 0.5})
+    loop = with_settings(stage.loop, acting={"lock_timeout_s": 0.5, "lock_tries": 1})
     stage.approved()
-    with write_to_orders(stage.database) as held:
-        held.rollback()
-        held.execute("lock table orders in share update exclusive mode")
+    with read_elsewhere(stage.database):
         results = act(loop, nothing_decided(loop))
     assert (results.failed_actions, results.results[0].action_status) == (1, "Failed")
     assert "lock timeout" in str(results.results[0].error_message)

@@ -41,7 +41,6 @@ def test_what_is_no_plain_index_is_refused_in_words(stage: Stage, statement: str
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        ("create table other (a int) partition by range (a)", "public.other: it is partitioned"),
         (
             "create foreign data wrapper far; create server away foreign data wrapper far; "
             "create foreign table other (a int) server away",

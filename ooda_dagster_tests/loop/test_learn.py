@@ -12,9 +12,8 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 from ooda_dagster.loop.learn import delay_after, global_health, learn
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, read_elsewhere
 from ooda_dagster_tests.loop.ground import no_results
-from ooda_dagster_tests.support import open_transaction
 
 
 def ended(stage: Stage, state: State, outcome: Outcome | None = None, ratio: float | None = None) -> Action:
@@ -54,8 +53,8 @@ def test_the_worst_news_wins(stage: Stage) -> None:
 
 
 def test_a_failed_action_is_reported_and_recorded_and_makes_the_loop_wait(stage: Stage) -> None:
-    short = stage.with_acting(lock_timeout_s=0.5)
-    with open_transaction(stage.database.app, "lock table orders in share update exclusive mode"):
+    short = stage.with_acting(lock_timeout_s=0.5, lock_tries=1)
+    with read_elsewhere(stage.database):
         action = short.apply(short.approved()).action
     delta = learn(stage.loop, no_results(stage.loop))
     assert (delta.delay_minutes, delta.next_due_reason) == (60, "1 action failed")

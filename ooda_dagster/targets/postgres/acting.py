@@ -14,9 +14,11 @@ from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.postgres.connection import translate
-from ooda_dagster.targets.postgres.observing import find_index, read_activity
+from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 from ooda_dagster.targets.postgres.statistics import read_table_statistics
+from ooda_dagster.targets.postgres.surroundings import read_attached, read_partitions, read_tablespaces
+from ooda_dagster.targets.surroundings import Attached, Partition, Tablespace
 
 #: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
 _LOCK_SPACE = 0x6F6F6461
@@ -145,6 +147,18 @@ class PostgresActing:
 
     def statistics(self, tables: Collection[tuple[str, str]]) -> dict[tuple[str, str], TableStatistics]:
         return read_table_statistics(self.connection, tables)
+
+    def relation_name(self, oid: int) -> str | None:
+        return find_name(self.connection, oid)
+
+    def partitions(self, schema: str, table: str) -> tuple[Partition, ...]:
+        return read_partitions(self.connection, schema, table)
+
+    def attached(self, schema: str, name: str) -> tuple[Attached, ...]:
+        return read_attached(self.connection, schema, name)
+
+    def tablespaces(self) -> tuple[Tablespace, ...]:
+        return read_tablespaces(self.connection)
 
     def activity(self) -> Activity:
         return read_activity(self.connection)

@@ -10,7 +10,13 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
-from ooda_dagster.targets.base import LoginRefusedError, MissingRightError, TargetError, TargetUnreachableError
+from ooda_dagster.targets.base import (
+    LoginRefusedError,
+    LostLockError,
+    MissingRightError,
+    TargetError,
+    TargetUnreachableError,
+)
 from ooda_dagster.targets.postgres.queries import marked
 
 CONNECT_TIMEOUT_S = 10
@@ -130,4 +136,6 @@ def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError
         return TargetUnreachableError(f"{doing}: the connection was lost ({words})")
     if isinstance(error, psycopg.errors.LockNotAvailable):
         words += "; another session holds a table exclusively (ALTER TABLE, VACUUM FULL), try again when it has ended"
+    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+        return LostLockError(f"{doing}: {words} ({error.sqlstate})")
     return TargetError(f"{doing}: {words} ({error.sqlstate})")

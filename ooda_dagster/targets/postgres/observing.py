@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
+from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Requests, Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
@@ -32,6 +32,14 @@ from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
 from ooda_dagster.targets.postgres.statistics import planned_rows, read_table_statistics, sample_pairs, sample_rare
+from ooda_dagster.targets.postgres.surroundings import (
+    free_space,
+    read_attached,
+    read_partitions,
+    read_replication,
+    read_work,
+)
+from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Work
 
 #: More entries than this are not read at once; pg_stat_statements keeps 5,000 by default.
 _MAX_ENTRIES = 50_000
@@ -132,6 +140,10 @@ class PostgresObserving:
     def index(self, schema: str, name: str) -> Index | None:
         return find_index(self.connection, schema, name)
 
+    def relation_name(self, oid: int) -> str | None:
+        """What the relation of an oid is called now; None where there is none."""
+        return find_name(self.connection, oid)
+
     def activity(self) -> Activity:
         return read_activity(self.connection)
 
@@ -146,6 +158,18 @@ class PostgresObserving:
 
     def sample_rare(self, table: Table, column: str, policy: Statistics) -> RareSample:
         return sample_rare(self.connection, table, column, policy)
+
+    def replication(self) -> Replication:
+        return read_replication(self.connection)
+
+    def work_on(self, tables: Collection[tuple[str, str]], *, own: Collection[int]) -> tuple[Work, ...]:
+        return read_work(self.connection, tables, own)
+
+    def partitions(self, schema: str, table: str) -> tuple[Partition, ...]:
+        return read_partitions(self.connection, schema, table)
+
+    def attached(self, schema: str, name: str) -> tuple[Attached, ...]:
+        return read_attached(self.connection, schema, name)
 
     def request_table(self, mapped: Requests) -> PostgresRequestTable | None:
         """The configured table of inference requests; None where there is none for us."""
@@ -176,6 +200,19 @@ def find_index(connection: psycopg.Connection[Any], schema: str, name: str) -> I
     return index_of(row) if row and row.definition is not None else None
 
 
+def find_name(connection: psycopg.Connection[Any], oid: int) -> str | None:
+    """`schema.name` of a relation, whatever it was called before."""
+    asked = marked(
+        "select n.nspname as schema, c.relname as name from pg_catalog.pg_class c "
+        "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = %s"
+    )
+    try:
+        row = connection.execute(asked, (oid,)).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, "reading the catalogue") from error
+    return qualified(row.schema, row.name) if row else None
+
+
 def read_activity(connection: psycopg.Connection[Any]) -> Activity:
     """Load now."""
     try:
@@ -184,7 +221,7 @@ def read_activity(connection: psycopg.Connection[Any]) -> Activity:
         raise translate(error, "reading activity") from error
     assert row is not None
     transactions = tuple(Transaction(**t) for t in row.transactions)
-    free, total = _disk(connection, row.data_directory)
+    free, total = free_space(connection, row.data_directory)
     return Activity(
         active_sessions=row.active_sessions,
         waiting_sessions=row.waiting_sessions,
@@ -195,15 +232,3 @@ def read_activity(connection: psycopg.Connection[Any]) -> Activity:
         longest_s=max((t.age_s for t in transactions), default=0.0),
         details={"prepared_transactions": row.prepared_transactions, "active_slots": row.active_slots},
     )
-
-
-def _disk(connection: psycopg.Connection[Any], directory: str | None) -> tuple[int | None, int | None]:
-    """Free and total bytes of the server's disk, where server and we share a machine; SQL does not tell."""
-    local = connection.info.host.startswith("/") or connection.info.host in ("127.0.0.1", "::1", "localhost", "")
-    if not directory or not local or not os.path.isdir(directory):
-        return None, None
-    try:
-        disk = os.statvfs(directory)
-    except OSError:
-        return None, None
-    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize

@@ -90,6 +90,7 @@ def index_of(row: Any) -> Index:
         valid=row.valid,
         replica_identity=row.replica_identity,
         comment=row.comment,
+        altered=row.altered,
     )
 
 

@@ -18,6 +18,10 @@ select c.oid, n.nspname as schema, c.relname as name, i.indrelid as table_oid, t
         where k.conindid = c.oid and k.contype in ('p', 'u', 'x') limit 1) as constraint,
        case when not veiled then pg_catalog.pg_get_expr(i.indpred, i.indrelid) end as predicate,
        pg_catalog.obj_description(c.oid, 'pg_class') as comment,
+       -- By a person, as we build none so; a tablespace may also come from a default.
+       (c.reloptions is not null or c.reltablespace <> 0 and current_setting('default_tablespace') = ''
+           and not exists (select from pg_catalog.pg_db_role_setting d
+                           where pg_catalog.array_to_string(d.setconfig, ' ') like '%%default_tablespace=%%')) as altered,
        exists (select from pg_catalog.pg_attribute o where o.attrelid = c.oid and o.attoptions is not null) as has_options,
        case when not veiled then (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                    'name', a.attname,
