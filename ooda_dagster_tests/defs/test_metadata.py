@@ -110,8 +110,7 @@ def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() ->
     assert records(metadata["odd_requests"])[0] == {
         "request": "42",
         "requested_at": "2026-03-01T12:00:00.123Z",
-        "model": "7",
-        "operation": "classify",
+        "what": "classify by model 7",
         "ms": 9000,
         "usual ms": 200.0,
         "isolation": "0.81",

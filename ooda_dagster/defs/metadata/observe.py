@@ -50,7 +50,7 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in top[:_CHART_ROWS]]
         found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
     if message.gaps:
-        found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 200)}" for gap in message.gaps[-20:]))
+        found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return found | {
         "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
         "mode": str(message.mode),
@@ -61,16 +61,15 @@ def describe_observation(message: Observation) -> dict[str, Any]:
 
 def _odd(anomaly: Anomaly) -> dict[str, Any]:
     return {
-        "request": cut(anomaly.inference_request_id, 40),
+        "request": cut(anomaly.inference_request_id, 36),
         "requested_at": iso(anomaly.requested_at),
-        "model": anomaly.model_id,
-        "operation": anomaly.operation,
+        "what": f"{cut(anomaly.operation, 30)} by model {cut(anomaly.model_id, 30)}",
         "ms": anomaly.duration_ms,
         "usual ms": anomaly.usual_ms,
         "isolation": f"{anomaly.isolation_score:.2f}",
         "LOF": f"{anomaly.lof_score:.2f}",
         "method": anomaly.detection_method,
-        "stands out": anomaly.text,
+        "stands out": cut(anomaly.text, 60),
     }
 
 
@@ -84,7 +83,7 @@ def _detection(how: Detection | None) -> str:
     passed += f", {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
     since = f" since {iso(how.since)}" if how.since else ""
     words = [f"policy {how.policy}: {many(how.requests, 'request')} scored{since}", passed]
-    return cut("; ".join([*words, *([f"not judged: {left}"] if left else [])]), 500)
+    return cut("; ".join([*words, *([f"not judged: {left}"] if left else [])]), 350)
 
 
 def _summary(message: Observation) -> str:
