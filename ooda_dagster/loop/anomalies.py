@@ -95,7 +95,7 @@ def _oddest(odd: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _anomaly(row: dict[str, Any], average: float) -> Anomaly:
     return Anomaly(
-        inference_request_id=row["shown_id"] or "(none)",
+        inference_request_id=row["shown_id"],
         model_id=cut(row["model"], _LABEL),
         operation=cut(row["operation"], _LABEL),
         requested_at=_moment(row["requested_s"]),

@@ -138,6 +138,15 @@ def test_ids_of_any_type_are_read_by_time_and_only_a_uuid_or_a_number_is_told(ma
     assert "marker" not in json.dumps(message.body())
 
 
+def test_a_request_without_an_id_is_told_without_one(make: Make) -> None:
+    service = make("text")
+    service.run("create index on inference_requests (request_timestamp)")
+    fill(service, 300, id_="'r' || g")
+    slow(service, ["r7"])
+    service.set(id="nullif(inference_id, 'r7')")
+    assert found(service).anomalies[0].inference_request_id == "(none)"
+
+
 def test_too_few_requests_are_not_judged_and_the_observation_says_so(service: Service) -> None:
     service.done(*range(1, 8))
     message = seen(service)

@@ -27,7 +27,9 @@ _COLUMNS_SQL = (
     "lower({status}::text) as status, left({model}::text, 200) as model, left({operation}::text, 200) as operation, "
     "coalesce({tokens_in}::float8, 0) + coalesce({tokens_out}::float8, 0) as tokens"
 )
-_SCORED_SQL = ", {tokens_in}::float8 as tokens_in, {tokens_out}::float8 as tokens_out, {shown_id} as shown_id"
+_SCORED_SQL = (
+    ", {tokens_in}::float8 as tokens_in, {tokens_out}::float8 as tokens_out, coalesce({shown_id}, '(none)') as shown_id"
+)
 _SHOWN = "{id}::text"
 #: An id that is a text may be anything; a UUID in it is none of somebody's.
 _HASHED = (
