@@ -87,6 +87,41 @@ class StatementSeen(_Body):
     share: float
 
 
+class Anomaly(_Item):
+    """An inference request that is odd, and by what. Its group: its model and operation, else its operation."""
+
+    inference_request_id: str  # a whole number, a UUID, or a hash
+    model_id: str
+    operation: str
+    requested_at: Moment
+    duration_ms: float
+    avg_duration_ms: float  # of all requests that were read
+    slowdown_factor: float
+    usual_ms: float  # median of the group
+    isolation_score: float
+    lof_score: Annotated[float, Field(alias="LOFScore")]
+    detection_method: Literal["both", "isolation_forest", "lof"]
+    feature: str
+    robust_z: float  # of that feature, in robust standard deviations from the group's median
+    text: str  # the same in words
+
+
+class Detection(_Body):
+    """How requests were scored: `requests` of them since `since`; and why some, or all, were not."""
+
+    policy: str
+    method: Literal["either", "both"]
+    if_threshold: float
+    lof_threshold: float
+    neighbours: int
+    seed: int
+    requests: int = 0
+    since: Moment | None = None
+    by_isolation_forest: int = 0
+    by_lof: int = 0
+    not_judged: list[str] = Field(default_factory=list)
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
@@ -98,7 +133,8 @@ class Observation(Message):
     total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None
     anomaly_count: int | None = None  # None: requests were not scored
-    anomalies: list[dict[str, Any]] = Field(default_factory=list)
+    anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
+    detection: Detection | None = None
     query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
     patterns: list[dict[str, Any]] = Field(default_factory=list)
     window_start: Moment | None = None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
@@ -238,6 +238,21 @@ class Requests(_Group):
         return f"({getattr(self, name)}\n)"
 
 
+class Detect(_Group):
+    """Which inference requests are odd; see core/detect.py. The thresholds are the document's."""
+
+    enabled: bool = True
+    policy: Literal["fixed"] = "fixed"
+    method: Literal["either", "both"] = "either"  # which scores must pass their threshold
+    if_threshold: Share = 0.7
+    lof_threshold: Annotated[float, Field(ge=1)] = 1.5
+    neighbours: PositiveInt = 20
+    trees: PositiveInt = 100
+    tree_rows: Annotated[int, Field(ge=2)] = 256
+    min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
+    max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest
+
+
 class Settings(_Group):
     """The settings of one target."""
 
@@ -251,6 +266,7 @@ class Settings(_Group):
     messages: Messaging = Messaging()
     history: History = History()
     requests: Requests = Requests()
+    detect: Detect = Detect()
 
 
 #: What a profile changes, as keys of the configuration.

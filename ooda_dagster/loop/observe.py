@@ -17,6 +17,7 @@ from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
+from ooda_dagster.loop.anomalies import Found, find_anomalies
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.workload import Window, read_window
@@ -49,7 +50,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
                 blind.append(BlindSpot(what=what, why="they are other roles'", remedy=remedy))
         activity = session.activity()
         catalogue = session.catalogue()
-        total_inferences, avg_duration_ms = _inferences(loop, session, cycle, hours, blind)
+        total_inferences, avg_duration_ms, odd = _inferences(loop, session, cycle, hours, blind)
     window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
     blind += _never_analysed(catalogue)
     gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
@@ -63,6 +64,9 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         lookback_hours=hours,
         total_inferences=total_inferences,
         avg_duration_ms=avg_duration_ms,
+        anomaly_count=odd.count if odd else None,
+        anomalies=odd.anomalies if odd else [],
+        detection=odd.detection if odd else None,
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]
@@ -91,24 +95,38 @@ def _recovered(loop: Loop) -> list[BlindSpot]:
 
 def _inferences(
     loop: Loop, session: Observing, cycle: Cycle, hours: float, blind: list[BlindSpot]
-) -> tuple[int | None, float | None]:
-    """Inference requests of the lookback and their mean duration (ms): from the rollups, else counted in the table."""
+) -> tuple[int | None, float | None, Found | None]:
+    """Inference requests of the lookback, their mean duration (ms), and the odd ones among the newest.
+
+    The first two are from the rollups, else counted in the table.
+    """
     taken = intake_session(loop, session, analysis_id=cycle.analysis_id)
     if taken.error:
         blind.append(BlindSpot(what="inference requests", why=taken.error))
     blind += [BlindSpot(what=f"{n} inference requests", why=why) for why, n in taken.rejected.items()]
     if taken.table is None:
-        return None, None
+        return None, None, None
     now = loop.clock()
     since = now - timedelta(hours=hours)
-    if known := loop.ledger.requests.totals(loop.name, since, now):
-        return known
     try:
         table = session.request_table(loop.settings.requests)
-        return table.totals(since) if table else (None, None)
+    except TargetError as error:
+        blind.append(BlindSpot(what="inference requests", why=str(error)))
+        return None, None, None
+    odd = None
+    if table and loop.settings.detect.enabled:
+        try:
+            odd = find_anomalies(table, loop.settings, analysis_id=cycle.analysis_id, since=since, now=now)
+        except TargetError as error:
+            blind.append(BlindSpot(what="which inference requests are odd", why=str(error)))
+    if known := loop.ledger.requests.totals(loop.name, since, now):
+        return *known, odd
+    try:
+        n, mean = table.totals(since) if table else (None, None)
+        return n, mean, odd
     except TargetError as error:
         blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))
-        return None, None
+        return None, None, odd
 
 
 def _same_database(loop: Loop, seen: Capabilities) -> None:

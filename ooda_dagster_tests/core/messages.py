@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Executed, Hypothesis, LearningDelta, StatementSeen, VerdictRow
+from ooda_dagster.core.messages import (
+    Anomaly,
+    Detection,
+    Executed,
+    Hypothesis,
+    LearningDelta,
+    StatementSeen,
+    VerdictRow,
+)
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 COMMON: dict[str, Any] = {"analysis_id": "a" * 36, "target": "shop", "timestamp": AT}
@@ -46,6 +54,42 @@ def hypothesis(**values: Any) -> Hypothesis:
         "bytes": 12_345_678,
     }
     return Hypothesis(**{**fields, **values})
+
+
+def odd(**values: Any) -> Anomaly:
+    fields: dict[str, Any] = {
+        "inference_request_id": "42",
+        "model_id": "7",
+        "operation": "classify",
+        "requested_at": AT,
+        "duration_ms": 9000.0,
+        "avg_duration_ms": 250.0,
+        "slowdown_factor": 36.0,
+        "usual_ms": 200.0,
+        "isolation_score": 0.8123,
+        "lof_score": 12.345,
+        "detection_method": "both",
+        "feature": "duration",
+        "robust_z": 14.0,
+        "text": "duration: 45.0 times the usual",
+    }
+    return Anomaly(**{**fields, **values})
+
+
+def detection(**values: Any) -> Detection:
+    fields: dict[str, Any] = {
+        "policy": "fixed",
+        "method": "either",
+        "if_threshold": 0.7,
+        "lof_threshold": 1.5,
+        "neighbours": 20,
+        "seed": 1,
+        "requests": 900,
+        "since": AT,
+        "by_isolation_forest": 1,
+        "by_lof": 3,
+    }
+    return Detection(**{**fields, **values})
 
 
 def executed(**values: Any) -> Executed:

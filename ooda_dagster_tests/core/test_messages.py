@@ -27,14 +27,23 @@ from ooda_dagster.core.messages import (
     iso,
 )
 from ooda_dagster.core.settings import Mode
-from ooda_dagster_tests.core.messages import AT, COMMON, executed, hypothesis, row, seen
+from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, odd, row, seen
 
 HYPOTHESIS = hypothesis(
     expected_impact={"latencyReductionPct": 40.0},
     serves=[Served(fingerprint="f1", text="select $1", cost_before=10, cost_after=1, saved_ms_per_hour=100)],
 )
 MESSAGES: list[Message] = [
-    Observation(**COMMON, mode=Mode.PROPOSE, lookback_hours=24, window_start=AT, statements=[seen()]),
+    Observation(
+        **COMMON,
+        mode=Mode.PROPOSE,
+        lookback_hours=24,
+        window_start=AT,
+        statements=[seen()],
+        anomaly_count=1,
+        anomalies=[odd()],
+        detection=detection(),
+    ),
     Hypotheses(**COMMON, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
     Decisions(
         **COMMON,
@@ -68,6 +77,16 @@ WIRE_NAMES: dict[type[Message], set[str]] = {
     LearningDelta: {"analysisId", "learningCycleComplete", "performanceMetrics", "actionOutcomes", "outcomes"},
 }
 HYPOTHESIS_NAMES = {"HypothesisId", "HypothesisType", "Priority", "Description", "ExpectedImpact", "RequiredActions"}
+ANOMALY_NAMES = {
+    "InferenceRequestId",
+    "ModelId",
+    "DurationMs",
+    "AvgDurationMs",
+    "SlowdownFactor",
+    "IsolationScore",
+    "LOFScore",
+    "DetectionMethod",
+}
 RESULT_NAMES = {"HypothesisId", "HypothesisType", "ActionStatus", "ExecutedActions", "ExecutionTimeMs", "ErrorMessage"}
 
 
@@ -86,12 +105,14 @@ def test_a_message_keeps_the_names_of_the_document(kind: type[Message]) -> None:
     assert set(BY_TYPE[kind].body()) >= WIRE_NAMES[kind]
 
 
-def test_hypotheses_and_results_keep_the_pascal_case_of_the_document() -> None:
+def test_hypotheses_results_and_anomalies_keep_the_pascal_case_of_the_document() -> None:
+    anomaly = BY_TYPE[Observation].body()["anomalies"][0]
     hypothesis = BY_TYPE[Hypotheses].body()["hypotheses"][0]
     result = BY_TYPE[ActionResults].body()["results"][0]
     assert hypothesis.keys() >= HYPOTHESIS_NAMES
     assert result.keys() >= RESULT_NAMES
-    assert all(key[0].isupper() for key in (*hypothesis, *hypothesis["Serves"][0], *result))
+    assert anomaly.keys() >= ANOMALY_NAMES
+    assert all(key[0].isupper() for key in (*hypothesis, *hypothesis["Serves"][0], *result, *anomaly))
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)

@@ -150,8 +150,8 @@ def test_settings_cannot_be_changed_at_run_time() -> None:
 
 
 def test_every_number_has_its_unit_in_its_name() -> None:
-    """A float is a time, a size, a share or a ratio, and its name says which."""
-    units = ("_s", "_h", "_hours", "_d", "_ms", "_share", "_gain", "_ratio", "_per_minute", "sigmas")
+    """A float is a time, a size, a share or a ratio, and its name says which. A score has no unit."""
+    units = ("_s", "_h", "_hours", "_d", "_ms", "_share", "_gain", "_ratio", "_per_minute", "sigmas", "_threshold")
     fields = itertools.chain.from_iterable(
         group.default.__class__.model_fields.items()
         for group in Settings.model_fields.values()

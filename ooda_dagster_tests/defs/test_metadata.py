@@ -20,7 +20,7 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.metadata.learn import headline
-from ooda_dagster_tests.core.messages import AT, COMMON, executed, hypothesis, learning, row, seen
+from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, learning, odd, row, seen
 from ooda_dagster_tests.defs.ground import records
 
 EMPTY: dict[str, tuple[Message, str]] = {
@@ -44,6 +44,8 @@ FULL: dict[str, Message] = {
         lookback_hours=24,
         total_inferences=900,
         anomaly_count=3,
+        anomalies=[odd()] * 3,
+        detection=detection(not_judged=["2 requests"]),
         statements_seen=42,
         total_statement_ms=90_000,
         latency_p50_ms=1.23456,
@@ -101,6 +103,30 @@ def test_numbers_of_an_observation() -> None:
     assert "data:image/svg+xml" in str(metadata["where_the_time_goes"].value)
     assert records(metadata["not_seen"]) == [{"what": "w", "why": "y", "remedy": "GRANT pg_monitor TO o;"}]
     assert metadata["summary"].startswith("42 statements took 90.0 s in the last 24 h, the heaviest 40 % of it; 3 req")
+
+
+def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() -> None:
+    metadata = describe(FULL["observations"])
+    assert records(metadata["odd_requests"])[0] == {
+        "request": "42",
+        "requested_at": "2026-03-01T12:00:00.123Z",
+        "what": "classify by model 7",
+        "ms": 9000,
+        "usual ms": 200.0,
+        "isolation": "0.81",
+        "LOF": "12.35",
+        "method": "both",
+        "stands out": "duration: 45.0 times the usual",
+    }
+    assert metadata["detection"] == (
+        "policy fixed: 900 requests scored since 2026-03-01T12:00:00.123Z; 1 above 0.7 by isolation forest, 3 above "
+        "1.5 by local outlier factor, either counts; not judged: 2 requests"
+    )
+    few = Observation(
+        **COMMON, mode=Mode.PROPOSE, lookback_hours=24, detection=detection(requests=0, not_judged=["7 requests"])
+    )
+    assert describe(few)["detection"] == "not judged: 7 requests"
+    assert describe(few)["anomalies"] == "requests were not scored"
 
 
 def test_columns_of_hypotheses() -> None:

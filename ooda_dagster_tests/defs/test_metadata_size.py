@@ -21,7 +21,7 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
-from ooda_dagster_tests.core.messages import COMMON, executed, hypothesis, learning, row, seen
+from ooda_dagster_tests.core.messages import COMMON, detection, executed, hypothesis, learning, odd, row, seen
 from ooda_dagster_tests.defs.ground import records
 
 #: A text of 300 characters that grows when it is escaped.
@@ -32,6 +32,9 @@ LARGEST: dict[str, Message] = {
         mode=Mode.PROPOSE,
         lookback_hours=24,
         statements_seen=5000,
+        anomaly_count=5000,
+        anomalies=[odd(inference_request_id=LONG, model_id=LONG, operation=LONG, text=LONG)] * 200,
+        detection=detection(not_judged=[LONG] * 20),
         statements=[seen(LONG)] * 200,
         gaps=[LONG] * 200,
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,

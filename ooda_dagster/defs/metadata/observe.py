@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
@@ -26,6 +26,8 @@ def describe_observation(message: Observation) -> dict[str, Any]:
             message.total_inferences, "the target has no table of inference requests that can be counted"
         ),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
+        "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
+        "detection": _detection(message.detection),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
@@ -48,13 +50,40 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in top[:_CHART_ROWS]]
         found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
     if message.gaps:
-        found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 200)}" for gap in message.gaps[-20:]))
+        found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return found | {
         "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
         "mode": str(message.mode),
         "load": some_json(message.load),
         "server": some_json(message.server),
     }
+
+
+def _odd(anomaly: Anomaly) -> dict[str, Any]:
+    return {
+        "request": cut(anomaly.inference_request_id, 36),
+        "requested_at": iso(anomaly.requested_at),
+        "what": f"{cut(anomaly.operation, 30)} by model {cut(anomaly.model_id, 30)}",
+        "ms": anomaly.duration_ms,
+        "usual ms": anomaly.usual_ms,
+        "isolation": f"{anomaly.isolation_score:.2f}",
+        "LOF": f"{anomaly.lof_score:.2f}",
+        "method": anomaly.detection_method,
+        "stands out": cut(anomaly.text, 60),
+    }
+
+
+def _detection(how: Detection | None) -> str:
+    if how is None:
+        return "requests were not scored"
+    left = "; ".join(how.not_judged)
+    if not how.requests:
+        return cut(f"not judged: {left}", 300)
+    passed = f"{how.by_isolation_forest} above {how.if_threshold:g} by isolation forest"
+    passed += f", {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
+    since = f" since {iso(how.since)}" if how.since else ""
+    words = [f"policy {how.policy}: {many(how.requests, 'request')} scored{since}", passed]
+    return cut("; ".join([*words, *([f"not judged: {left}"] if left else [])]), 350)
 
 
 def _summary(message: Observation) -> str:

@@ -15,9 +15,10 @@ from psycopg import sql
 
 from ooda_dagster.core.settings import Requests
 from ooda_dagster.targets.base import TargetError
-from ooda_dagster.targets.postgres.queries import query
+from ooda_dagster.targets.postgres.queries import query, trusted
 from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told
 
+_UUID = 2950
 _WHOLE = frozenset((20, 21, 23))  # bigint, smallint, integer
 _MAPPED = ("id", "requested_at", "duration_ms", "status", "model", "operation", "tokens_in", "tokens_out")
 _COLUMNS = ["key", "requested_s", "duration_ms", "status", "model", "operation", "tokens"]
@@ -25,6 +26,15 @@ _COLUMNS_SQL = (
     "extract(epoch from {requested_at})::float8 as requested_s, {duration_ms}::float8 as duration_ms, "
     "lower({status}::text) as status, left({model}::text, 200) as model, left({operation}::text, 200) as operation, "
     "coalesce({tokens_in}::float8, 0) + coalesce({tokens_out}::float8, 0) as tokens"
+)
+_SCORED_SQL = (
+    ", {tokens_in}::float8 as tokens_in, {tokens_out}::float8 as tokens_out, coalesce({shown_id}, '(none)') as shown_id"
+)
+_SHOWN = "{id}::text"
+#: An id that is a text may be anything; a UUID in it is none of somebody's.
+_HASHED = (
+    "case when {id}::text ~* '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' then lower({id}::text) "
+    "else 'hash ' || to_hex(hashtextextended({id}::text, 0)) end"
 )
 #: A plan that reads a table of more than about this many pages from end to end is refused.
 _MAX_SCAN_COST = 20_000.0
@@ -40,6 +50,8 @@ class PostgresRequestTable:
         self.storage = table.storage
         self.numeric = table.types["id"] in _WHOLE
         self._parts = {**table.parts, "columns": table.compose(_COLUMNS_SQL)}
+        shown = table.compose(_SHOWN if table.types["id"] in (*_WHOLE, _UUID) else _HASHED)
+        self._scored = trusted(_SCORED_SQL).format(**table.parts, shown_id=shown)
 
     def highest(self) -> int | None:
         """The highest id, of rows without a duration too."""
@@ -81,6 +93,19 @@ class PostgresRequestTable:
         """The same for rows that were requested in [since, until), without the keys in `seen`; the oldest first."""
         values = {"since": since, "until": until, "seen": seen, "limit": limit}
         return self._rows("read_request_rows_by_time", values, {**values, "seen": "{}"}, "requested_at")
+
+    def newest(self, since: datetime, until: datetime, *, limit: int) -> pd.DataFrame:
+        """Completed rows that were requested in [since, until), at most the `limit` newest; the oldest first.
+
+        Columns: those of the other reads, tokens_in and tokens_out (null where unknown), and shown_id: the id as text
+        where it is a whole number or a UUID, else its hash. Raises TargetError where no index bounds the scan.
+        """
+        name, bound = ("by_id", "id") if self.numeric else ("by_time", "requested_at")
+        text = query(f"read_newest_requests_{name}").format(**self._parts, scored=self._scored)
+        values = {"since": since, "until": until, "limit": limit}
+        found = self._bounded(text, values, _NO_INDEX.format(bound))
+        frame = pd.DataFrame(found, columns=pd.Index([*_COLUMNS, "tokens_in", "tokens_out", "shown_id"]))
+        return frame.sort_values(["requested_s", "key"], ignore_index=True)
 
     def totals(self, since: datetime) -> tuple[int, float | None]:
         """Completed rows that were requested since, and the mean of their durations above zero (ms).
