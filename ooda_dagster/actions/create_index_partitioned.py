@@ -194,7 +194,8 @@ class CreatePartitionedIndex(CreateIndex):
             left = [p.label for p in session.partitions(spec.schema, spec.table) if p.key not in covered]
             label = qualified(schema, name)
             raise TargetError(f"{label} stays invalid: no part of it is on {_some(left)}; propose it again")
-        sent.append(self._sign(action, session, settings))
+        if found[0].comment != own_comment(action):
+            sent.append(self._sign(action, session, settings))
         detail = {"bytes": sum(a.bytes for a in found), "partitions": len(found) - 1}
         return Applied(found[0].oid, sent, detail)
 

@@ -76,14 +76,17 @@ class CreateStatistics:
         return Applied(adopted.object_oid, [create, *adopted.statements], adopted.detail)
 
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
-        """Sign the object, and fill it: until the next ANALYZE it holds nothing."""
-        comment = f"COMMENT ON STATISTICS {_label(action)} IS {quote_literal(own_comment(action))}"
-        send(action, session, settings, comment)
+        """Sign the object unless its worker came to that, and fill it: until the next ANALYZE it holds nothing."""
+        kept, sent = kept_of(action, session), list[str]()
+        known = _made(action, kept.extended) if kept else None
+        if known is None or known.comment != own_comment(action):
+            sent.append(f"COMMENT ON STATISTICS {_label(action)} IS {quote_literal(own_comment(action))}")
+            send(action, session, settings, sent[0])
         analyze = action.statements[1]
         made = _made(action, send_analyze(action, session, settings, analyze).extended)
         if made is None:
             raise TargetError(f"{_label(action)} is gone right after it was made")
-        return Applied(made.oid, [comment, analyze], {"columns": list(_spec(action.spec).columns)})
+        return Applied(made.oid, [*sent, analyze], {"columns": list(_spec(action.spec).columns)})
 
     def undo(self, action: Action, session: Acting, settings: Settings) -> Applied:
         presence = self.presence(action, session)

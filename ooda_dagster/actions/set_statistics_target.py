@@ -73,9 +73,12 @@ class SetStatisticsTarget:
         kept = kept_of(action, session)
         if kept is None:
             return Applied(None, [], {"note": "the table was gone already"})
-        # The former target may be back already: a worker died before it analysed.
-        if kept.targets.get(action.spec["column"]) not in (action.spec["target"], action.spec["before"]):
+        now = kept.targets.get(action.spec["column"])
+        if now not in (action.spec["target"], action.spec["before"]):
             raise RefusedError(f"somebody set the statistics target of {action.object_name}: it is theirs now")
+        if now == action.spec["before"]:  # a worker died before it analysed
+            send_analyze(action, session, settings, action.undo[1])
+            return Applied(None, action.undo[1:])
         self.remove_debris(action, session, settings)
         return Applied(None, list(action.undo))
 

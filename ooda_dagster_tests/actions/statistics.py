@@ -11,6 +11,7 @@ from ooda_dagster.actions.set_statistics_target import target_spec
 from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.statistics import StatisticsSpec
 from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.loop.by_hand import approve_action
 from ooda_dagster_tests.actions.stage import Stage
 
@@ -23,8 +24,8 @@ ANALYZE, EXTENDED, TARGET = (
 )
 
 
-def approved(stage: Stage, kind: HypothesisType) -> Action:
-    """An action of a kind that a person approved; nothing is done yet."""
+def proposed(stage: Stage, kind: HypothesisType) -> Proposal:
+    """A change of a kind, for how the statistics are kept now."""
     with stage.loop.target.observing("test") as session:
         kept = session.statistics([ORDERS])[ORDERS]
     specs: dict[HypothesisType, dict[str, Any]] = {
@@ -32,8 +33,12 @@ def approved(stage: Stage, kind: HypothesisType) -> Action:
         EXTENDED: statistics_spec(TOGETHER),
         TARGET: target_spec(*ORDERS, "customer", target=1000, before=kept.targets.get("customer")),
     }
-    proposal = TYPES[kind].propose(specs[kind])
-    action = stage.ledger.actions.propose(stage.loop.name, proposal, by="ann", now=stage.loop.clock())
+    return TYPES[kind].propose(specs[kind])
+
+
+def approved(stage: Stage, kind: HypothesisType) -> Action:
+    """An action of a kind that a person approved; nothing is done yet."""
+    action = stage.ledger.actions.propose(stage.loop.name, proposed(stage, kind), by="ann", now=stage.loop.clock())
     return approve_action(stage.loop, action, by="ann")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -127,13 +126,13 @@ class Ground:
     def log_end(self) -> int:
         return self.server.log_file.stat().st_size
 
-    def ended(self, since: int) -> Counter[str]:
-        """Statements of actions that ended well since a size of the server's log, and how often."""
+    def ended(self, since: int) -> list[str]:
+        """Statements of actions that ended well since a size of the server's log."""
         with self.server.log_file.open("rb") as file:
             file.seek(since)
             text = file.read().decode(errors="replace")
         found = (_ENDED.search(entry) for entry in _NEXT_ENTRY.split(text))
-        return Counter(f"{match[1]} [{match[2]}]" for match in found if match)
+        return [f"{match[1]} [{match[2]}]" for match in found if match]
 
     def assert_quiet(self) -> None:
         """No session of ours is left, none idle in a transaction, no lock; a backend takes a moment to go."""

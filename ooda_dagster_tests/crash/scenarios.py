@@ -1,7 +1,7 @@
 """What the crash matrix must know of each action type: its stage, a proposal, the statements that it sends.
 
-A new type adds its scenario to SCENARIOS. `test_an_action_type_without_a_scenario_fails` waits for it, and a run
-without a crash is compared with what the scenario says. Points of crash follow from the statements.
+A new type adds its scenario to SCENARIOS. `test_every_action_type_has_a_scenario` waits for it, and a run without a
+crash is compared with what the scenario says. Points of crash follow from the statements.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ooda_dagster.actions.create_index import propose_index
+from ooda_dagster.actions.create_index_partitioned import propose_partitioned_index
+from ooda_dagster.core.indexes import IndexSpec
+from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.ledger.actions import Proposal
-from ooda_dagster_tests.actions.stage import ON_CUSTOMER
+from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage
+from ooda_dagster_tests.actions.statistics import proposed
 
 #: What somebody does in an open transaction, so that a statement stops in its middle.
 _WRITE = "update orders set note = note where id = 1"
 _READ = "select count(*) from orders"
+_HOLD = "lock table orders in share update exclusive mode"
+_COMMENT = "lock table pg_description in share mode"
+_EVENTS = IndexSpec.on("public", "events", "customer")
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,13 @@ class Statement:
     """One that an action sends.
 
     begins: the beginning of its text; held_by: a superuser's statement that makes it wait in its middle while its
-    transaction is open. Of a catalogue that it writes to, `lock table pg_... in share mode` does it.
+    transaction is open. Of a catalogue that it writes to, `lock table pg_... in share mode` does it. again: whether
+    recovery may send it once more, as it then does the same.
     """
 
     begins: str
     held_by: str
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,30 +46,93 @@ class Scenario:
     proposal: of the change. apply, undo: what it sends, in order; no `undo` where the type has none.
     made_by: how many statements of `apply` it takes until recovery finds the object complete, and adopts it.
     prepare: SQL as the tables' owner, to set the stage. state: a query whose rows belong to what is compared, beyond
-    the catalogue of ground.py (of ANALYZE: the statistics).
+    the catalogue of ground.py (of ANALYZE: the statistics). forgotten: the server knows no more whether the deed was
+    done once it was killed, so that it may be called failed; doing it again is doing it once.
     """
 
     action_type: str
-    proposal: Callable[[], Proposal]
+    proposal: Callable[[Stage], Proposal]
     apply: tuple[Statement, ...]
     undo: tuple[Statement, ...]
     made_by: int
     prepare: str = ""
     state: str = ""
+    forgotten: bool = False
 
     def __str__(self) -> str:
         return self.action_type
 
 
+def _partitioned(stage: Stage) -> Proposal:
+    with stage.loop.target.observing("test") as session:
+        return propose_partitioned_index(_EVENTS, session.partitions("public", "events"))
+
+
+_ANALYZE = Statement("analyze", held_by=_HOLD, again=True)
+_ALTER = Statement("alter table", held_by=_HOLD)
+_PARTITIONS = tuple(
+    statement
+    for n in (1, 2)
+    for statement in (
+        Statement("create index concurrently", held_by=f"update events_{n} set customer = 2"),
+        Statement("alter index", held_by=f"select count(*) from events_{n} where customer = 1"),
+    )
+)
+
 SCENARIOS = (
     Scenario(
-        "IndexOptimization",
-        lambda: propose_index(ON_CUSTOMER),
+        HypothesisType.INDEX,
+        lambda _: propose_index(ON_CUSTOMER),
         apply=(
             Statement("create index concurrently", held_by=_WRITE),
-            Statement("comment on index", held_by="lock table pg_description in share mode"),
+            Statement("comment on index", held_by=_COMMENT),
         ),
         undo=(Statement("drop index concurrently", held_by=_READ),),
+        made_by=1,
+    ),
+    Scenario(
+        HypothesisType.PARTITIONED_INDEX,
+        _partitioned,
+        prepare=(
+            "create table events (id int, customer int) partition by range (id);"
+            "create table events_1 partition of events for values from (0) to (1000);"
+            "create table events_2 partition of events for values from (1000) to (2000);"
+            "insert into events select g, g % 100 from generate_series(0, 1999) g; analyze events"
+        ),
+        apply=(
+            Statement("create index ooda", held_by="lock table events in row exclusive mode"),
+            *_PARTITIONS,
+            Statement("comment on index", held_by=_COMMENT),
+        ),
+        undo=(Statement("drop index ooda", held_by="select count(*) from events where customer = 1"),),
+        made_by=1,
+    ),
+    Scenario(
+        HypothesisType.ANALYZE,
+        lambda stage: proposed(stage, HypothesisType.ANALYZE),
+        prepare="insert into orders select * from orders limit 500",
+        apply=(_ANALYZE,),
+        undo=(),
+        made_by=1,
+        state="select reltuples from pg_class where oid = 'orders'::regclass",
+        forgotten=True,
+    ),
+    Scenario(
+        HypothesisType.EXTENDED_STATISTICS,
+        lambda stage: proposed(stage, HypothesisType.EXTENDED_STATISTICS),
+        apply=(
+            Statement("create statistics", held_by=_HOLD),
+            Statement("comment on statistics", held_by=_COMMENT),
+            _ANALYZE,
+        ),
+        undo=(Statement("drop statistics", held_by=_HOLD),),
+        made_by=1,
+    ),
+    Scenario(
+        HypothesisType.STATISTICS_TARGET,
+        lambda stage: proposed(stage, HypothesisType.STATISTICS_TARGET),
+        apply=(_ALTER, _ANALYZE),
+        undo=(_ALTER, _ANALYZE),
         made_by=1,
     ),
 )

@@ -96,7 +96,7 @@ def _work(stage: Stage, cell: Cell) -> str:
     if cell.point.direction == Direction.UNDO:
         (action,) = loop.ledger.actions.list(loop.name)
         return rollback(loop, action, by=by).note
-    action = loop.ledger.actions.propose(loop.name, cell.scenario.proposal(), by=by, now=loop.clock())
+    action = loop.ledger.actions.propose(loop.name, cell.scenario.proposal(stage), by=by, now=loop.clock())
     action = approve_action(loop, action, by=by)
     (outcome,) = loop.executor(by).apply([action])
     return outcome.note
