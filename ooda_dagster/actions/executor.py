@@ -67,6 +67,7 @@ class Executor:
         why = "an action before it is not settled yet"
         try:
             with self._locked("act") as session:
+                session.claim_server()
                 for action in actions:
                     outcomes.append(self._apply(action, session))
                     if outcomes[-1].action.state == State.APPLYING:
@@ -96,7 +97,7 @@ class Executor:
             expired = actions.transition(action.action_id, State.EXPIRED, actor=self._actor, reason=changed)
             return Outcome(expired, changed)
         try:
-            with self._target.observing("act") as looking:
+            with self._target.primary("act") as looking:
                 disk = self._guards(action, looking)
                 # Last, as the guards may wait, and close to the deed.
                 kind.preflight(action, looking, self._settings)

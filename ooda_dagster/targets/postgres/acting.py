@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -17,6 +19,10 @@ from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 
 #: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
 _LOCK_SPACE = 0x6F6F6461
+#: First key of the lock that says "here we build". Advisory locks are of one database, but all of them are seen.
+_BUILD_SPACE = _LOCK_SPACE + 1
+#: Two that claim a server in the same moment see each other, step back, and try again after unequal pauses.
+_CLAIMS, _CLAIM_PAUSE_S = 5, 0.2
 #: From this version on, a membership says whether the member may SET ROLE.
 _HAS_SET = 160_000
 
@@ -37,11 +43,6 @@ class PostgresActing:
         self.backend_pid: int = row.pid
         self.backend_start: datetime = row.backend_start
         self._database: str = row.datname
-        if connection.info.backend_pid != row.pid:
-            raise RefusedError(
-                "a connection pooler stands between us and the server: a session's lock and limits would be lost; "
-                "give the acting connection the server's own port"
-            )
         if row.in_recovery:
             raise RefusedError("the server is a standby in recovery: it cannot be changed; act on its primary")
 
@@ -56,6 +57,27 @@ class PostgresActing:
             marked("select pg_catalog.pg_try_advisory_lock(%s, %s) as got"), (_LOCK_SPACE, key)
         ).fetchone()
         return bool(row and row.got)
+
+    def claim_server(self) -> None:
+        """Be the only one of us that builds on this server, whichever database, while the session lasts.
+
+        Raises RefusedError with the database that is being changed. An undo needs no claim.
+        """
+        for attempt in range(1, _CLAIMS + 1):
+            self._build_lock("pg_try_advisory_lock")
+            other = self.connection.execute(query("read_builders"), {"space": _BUILD_SPACE}).fetchone()
+            if other is None:
+                return
+            self._build_lock("pg_advisory_unlock")
+            if attempt == _CLAIMS:
+                raise RefusedError(
+                    f"database {other.database} of the same server is being changed (pid {other.pid}, {other.name}): "
+                    "a server has one build at a time"
+                )
+            time.sleep(random.uniform(0.1, 1) * _CLAIM_PAUSE_S)
+
+    def _build_lock(self, function: LiteralString) -> None:
+        self.connection.execute(marked(f"select pg_catalog.{function}(%s, 0)"), (_BUILD_SPACE,))
 
     def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None:
         """Run one journalled statement outside a transaction, as `role` where the session may become it."""

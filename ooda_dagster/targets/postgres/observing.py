@@ -26,7 +26,7 @@ from ooda_dagster.targets.base import (
 )
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection import is_local, translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
@@ -176,8 +176,7 @@ def read_activity(connection: psycopg.Connection[Any]) -> Activity:
 
 def _disk(connection: psycopg.Connection[Any], directory: str | None) -> tuple[int | None, int | None]:
     """Free and total bytes of the server's disk, where server and we share a machine; SQL does not tell."""
-    local = connection.info.host.startswith("/") or connection.info.host in ("127.0.0.1", "::1", "localhost", "")
-    if not directory or not local or not os.path.isdir(directory):
+    if not directory or not is_local(connection) or not os.path.isdir(directory):
         return None, None
     try:
         disk = os.statvfs(directory)
