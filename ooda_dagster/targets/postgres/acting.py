@@ -107,11 +107,31 @@ class PostgresActing:
         """The statement that gives the right which was missing: to become the owner, or the owner's own to create."""
         owner, user = quote_identifier(role), quote_identifier(self.role)
         if role != self.role and not self._may_become(role):
+            if self.is_superuser(role):
+                return (
+                    f"Its owner {owner} is a superuser, whom {user} must not become: ALTER TABLE ... OWNER TO another"
+                )
             options = " WITH INHERIT FALSE, SET TRUE" if self.connection.info.server_version >= _HAS_SET else ""
             return f"GRANT {owner} TO {user}{options};"
-        schemas = self.connection.execute(query("read_closed_schemas"), {"role": role}).fetchall()
-        names = ", ".join(quote_identifier(row.name) for row in schemas)
+        names = ", ".join(map(quote_identifier, self.closed_schemas(role)))
         return f"GRANT CREATE ON SCHEMA {names} TO {owner};" if names else f"The owner {owner} lacks a right itself"
+
+    def closed_schemas(self, owner: str) -> list[str]:
+        """Schemas in which `owner` has tables and may not create, so not build an index either."""
+        return [row.name for row in self.connection.execute(query("read_closed_schemas"), {"role": owner})]
+
+    def is_superuser(self, role: str) -> bool:
+        """Whoever may become a superuser is one."""
+        row = self.connection.execute(
+            marked("select rolsuper as yes from pg_catalog.pg_roles where rolname = %s"), (role,)
+        ).fetchone()
+        return bool(row and row.yes)
+
+    def sees_load(self) -> bool:
+        """Whether other roles' transactions are seen, which a build must not wait for."""
+        asked = marked("select pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as may")
+        row = self.connection.execute(asked).fetchone()
+        return bool(row and row.may)
 
     def _may_become(self, role: str) -> bool:
         # Before 16 every member may; since then, who was granted it with SET.
@@ -137,7 +157,7 @@ class PostgresActing:
                 "select distinct r.rolname as owner "
                 "from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner "
                 "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') "
-                "and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_' order by 1"
+                "and n.nspname not in ('pg_catalog', 'information_schema', 'ooda') and n.nspname !~ '^pg_' order by 1"
             )
         ).fetchall()
         return {row.owner: self._may_become(row.owner) for row in rows}

@@ -111,7 +111,8 @@ def _statements(connection: psycopg.Connection[Any], row: Any) -> tuple[bool, Bl
     if schema is None:
         return False, BlindSpot(
             what="statement statistics",
-            why="the extension pg_stat_statements is not installed in this database",
+            why="the extension pg_stat_statements is not installed in this database: nothing is proposed; what remains "
+            "are sizes, load, inference requests, and advice on statements of your own (ooda advise --workload)",
             remedy="shared_preload_libraries = 'pg_stat_statements', a restart, CREATE EXTENSION pg_stat_statements;",
         )
     try:

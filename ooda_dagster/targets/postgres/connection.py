@@ -47,8 +47,8 @@ _FORM = (
     "are percent-encoded"
 )
 _FULL = re.compile("too many (clients|connections)|connection slots are reserved")
-#: libpq's words about TLS, and what mends it.
-_TLS = (
+#: Words of libpq and the server, and what mends it.
+_REMEDIES = (
     (re.compile("certificate verify failed"), "sslrootcert must be the authority that signed the server's certificate"),
     (
         re.compile("root certificate file .* does not exist"),
@@ -56,6 +56,7 @@ _TLS = (
     ),
     (re.compile("does not match host name"), "connect by a name that the server's certificate holds"),
     (re.compile("server does not support SSL"), "the server has no TLS: set ssl = on there"),
+    (re.compile("User does not have CONNECT privilege"), "GRANT CONNECT ON DATABASE to it"),
     (re.compile("no encryption"), "the server wants TLS: give sslmode=verify-full and sslrootcert=PATH"),
 )
 
@@ -156,7 +157,7 @@ def _explain(error: psycopg.OperationalError, dsn: str) -> str:
     where = location(dsn)
     if where == _TORN:
         return f"the connection URL leads nowhere; {_FORM}"
-    for pattern, remedy in _TLS:
+    for pattern, remedy in _REMEDIES:
         if pattern.search(text):
             return f"{where}: {text}; {remedy}"
     if state == "28P01" or "password authentication failed" in text:
