@@ -76,6 +76,7 @@ class Executor:
         why = "an action before it is not settled yet"
         try:
             with self._locked("act") as session:
+                session.claim_server()
                 for action in actions:
                     outcomes.append(self._apply(action, session))
                     if outcomes[-1].action.state == State.APPLYING:
@@ -107,7 +108,7 @@ class Executor:
             )
             return Outcome(expired, changed)
         try:
-            with self._target.observing("act") as looking:
+            with self._target.primary("act") as looking:
                 seen = pass_guards(action, kind, looking, session, self._settings.acting, self._say)
                 # Last, as the guards may wait, and close to the deed.
                 check_permitted(action, self._target, self._ledger, self._settings, self._clock())

@@ -37,7 +37,7 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            with self._target.observing("watch") as session:
+            with self._target.primary("watch") as session:
                 self.lock_wait_ms = 0.0
                 told = last = time.monotonic()
                 while not self._stop.wait(_POLL_S):

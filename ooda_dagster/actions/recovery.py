@@ -83,7 +83,7 @@ def recover(
 
     Raises TargetError where the target cannot be reached or another process acts on it.
     """
-    with target.observing("recover") as looking:
+    with target.primary("recover") as looking:
         done = let_go(target, ledger, looking, actor=actor, types=types)
         broken = _broken(target, ledger, looking, types)
     waiting = [v for v in ledger.verifications.open(target.name) if v.acted_until is None]

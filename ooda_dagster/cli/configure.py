@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
+from ooda_dagster.cli.rights import SET_OPTION_SINCE, Managed, script
 from ooda_dagster.cli.session import ConfigOption, JsonOption
 from ooda_dagster.config import Config, load_config
 
@@ -18,19 +19,31 @@ app = typer.Typer(help="The configuration, ooda.toml.", no_args_is_help=True)
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("ooda.toml"),
     print_sql: Annotated[
-        bool, typer.Option("--print-sql", help="Print the SQL for the observing and the acting role, and for requests.")
+        bool, typer.Option("--print-sql", help="Print the SQL for our roles, instead of writing a file.")
     ] = False,
+    level: Annotated[
+        int, typer.Option(min=1, max=4, help="1 statements, 2 and statistics, 3 and the plan log, 4 and writes.")
+    ] = 2,
+    owner: Annotated[
+        list[str] | None, typer.Option(help="A role that owns tables, for ooda_act to become; may be repeated.")
+    ] = None,
+    schema: Annotated[
+        list[str] | None, typer.Option(help="Read the tables of this schema alone; may be repeated.")
+    ] = None,
+    managed: Annotated[Managed | None, typer.Option(help="The service that runs the server.")] = None,
+    postgres: Annotated[int, typer.Option(min=15, help="The server's major version.")] = SET_OPTION_SINCE,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
-    """Write an ooda.toml to begin with, or print the SQL for the two roles."""
-    templates = files("ooda_dagster.cli") / "templates"
+    """Write an ooda.toml to begin with, or print the SQL for our roles."""
     if print_sql:
-        typer.echo("".join((templates / name).read_text() for name in ("roles.sql", "requests.sql")))
+        typer.echo(
+            script(level=level, owners=owner or (), schemas=schema or (), managed=managed, major=postgres), nl=False
+        )
         return
     if path.exists() and not force:
         fail(f"{path} exists; --force overwrites it", Exit.CONFIG)
     try:
-        path.write_text((templates / "ooda.toml").read_text())
+        path.write_text((files("ooda_dagster.cli") / "templates" / "ooda.toml").read_text())
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror}", Exit.CONFIG)
     out.print(f"{path} is written. Set SHOP_OBSERVE_URL, then: ooda doctor", markup=False)

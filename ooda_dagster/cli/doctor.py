@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import typer
 
 from ooda_dagster.cli.output import Exit, emit, errors, out, table
+from ooda_dagster.cli.rights import membership
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, configuration
 from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
 from ooda_dagster.config.servers import ledger_cluster
@@ -18,12 +19,12 @@ from ooda_dagster.embedded import list_binaries
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import Capabilities, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster.targets.postgres.analysis_requests import installed
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 
 _CLONE_SINCE = 18
 _AT_ONCE = 8
-_SET_OPTION_SINCE = 16  # GRANT ... WITH INHERIT, SET
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ def _target(config: TargetConfig) -> Iterator[Row]:
         yield Row(name, "free disk space", "warn", "cannot be seen from here", "acting.unknown_disk_max_share guards")
     yield Row(name, "mode", "ok", str(config.settings.mode))
     if config.act is not None:
-        yield from _acting(name, config.act, seen.major)
+        yield from _acting(config, config.act, seen)
+    elif seen.in_recovery and config.settings.mode.acts:
+        yield Row(name, "standby", "fail", "a standby cannot be changed", "give act the primary's connection")
 
 
 def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
@@ -145,16 +148,27 @@ def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
     if seen.statements_ok:
         yield Row(name, "statement statistics", "ok", "pg_stat_statements")
     yield Row(name, "observing levels", "ok", ", ".join(map(str, sorted(seen.levels))) or "none")
+    yield Row(name, "plan log (level 3)", "ok", "can be read; " * (3 in seen.levels) + "the loop does not use it yet")
+    writes = "on the server" if 4 in seen.levels else "in the statistics clone; this role may not, and need not"
+    yield Row(name, "EXPLAIN of writes (level 4)", "ok", writes)
+    yield _transport(name, "encryption", seen)
     if "hypopg" in seen.extensions:
         yield Row(name, "what-if", "ok", "hypopg on the server")
-    else:
+    elif not seen.behind_proxy:
         yield Row(name, "what-if", "ok", "statistics clone here (hypopg is not installed, and need not be)")
     if seen.in_recovery:
-        remedy = "give act the primary's connection"
-        yield Row(name, "standby", "warn", "the observed server is a standby: it cannot be changed", remedy)
-    if seen.behind_proxy:
-        remedy = "give act the server's own port"
-        yield Row(name, "connection pooler", "warn", "a pooler stands before the server", remedy)
+        found = "a standby is observed: its statements and scans count, not the primary's; changes go to the primary"
+        yield Row(name, "standby", "ok", found)
+
+
+def _transport(name: str, what: str, seen: Capabilities) -> Row:
+    """Can somebody between read along? On one machine, or through a tunnel that ends there, nobody is."""
+    if seen.encrypted:
+        return Row(name, what, "ok", "TLS")
+    if seen.local:
+        return Row(name, what, "ok", "none: the server is on this machine, or a tunnel to it")
+    remedy = "add sslmode=verify-full and sslrootcert=PATH to the connection (and ssl = on to the server)"
+    return Row(name, what, "warn", "the connection is not encrypted: the network sees statements and data", remedy)
 
 
 def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen: Capabilities) -> Iterator[Row]:
@@ -175,19 +189,39 @@ def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen:
         yield Row(name, "ooda.request_analysis", "warn", "installed, but its requests cannot be read", remedy)
 
 
-def _acting(name: str, reference: Reference, major: int) -> Iterator[Row]:
+def _acting(config: TargetConfig, reference: Reference, seen: Capabilities) -> Iterator[Row]:
+    name = config.name
     try:
-        dsn = reference.resolve()
-        with PostgresTarget(name, dsn, dsn).acting("doctor") as session:
-            owners, role = session.owners(), session.role
+        with PostgresTarget(name, config.observe.resolve(), reference.resolve()).acting("doctor") as session:
+            rows = list(_acting_rights(name, session, seen.major))
     except (TargetError, ConnectionReferenceError) as error:
         yield Row(name, "acting", "fail", str(error), f"the connection is {reference}")
         return
     yield Row(name, "acting", "ok", "connects, and holds its session")
-    for owner, may in owners.items():
-        if may:
+    yield from rows
+
+
+def _acting_rights(name: str, session: PostgresActing, major: int) -> Iterator[Row]:
+    """What keeps the acting role from building, each with its GRANT."""
+    role = session.role
+    if session.is_superuser(role):
+        remedy = "a role of its own: ooda init --print-sql --owner OWNER"
+        yield Row(name, "acting role", "warn", "a superuser: more than it needs", remedy)
+    if not session.sees_load():
+        found = "other roles' transactions are hidden from it, and a build would wait for them"
+        yield Row(name, "load, for acting", "warn", found, f"GRANT pg_monitor TO {quote_identifier(role)};")
+    for owner, may in session.owners().items():
+        closed = ", ".join(map(quote_identifier, session.closed_schemas(owner)))
+        if not may and session.is_superuser(owner):
+            found = "the owner is a superuser, whom this role must not become: these tables are left alone"
+            yield Row(
+                name, f"tables of {owner}", "warn", found, "give them another owner: ALTER TABLE ... OWNER TO ..."
+            )
+        elif not may:
+            found = "their indexes cannot be built by this role"
+            yield Row(name, f"tables of {owner}", "warn", found, membership(owner, role, major))
+        if closed:
+            remedy = f"GRANT CREATE ON SCHEMA {closed} TO {quote_identifier(owner)};"
+            yield Row(name, f"schemas of {owner}", "warn", f"the owner may not build in {closed}", remedy)
+        if may and not closed:
             yield Row(name, f"tables of {owner}", "ok", "may be indexed")
-        else:
-            options = " WITH INHERIT FALSE, SET TRUE" if major >= _SET_OPTION_SINCE else ""
-            remedy = f"GRANT {quote_identifier(owner)} TO {quote_identifier(role)}{options};"
-            yield Row(name, f"tables of {owner}", "warn", "their indexes cannot be built by this role", remedy)

@@ -47,7 +47,7 @@ def journal_matches_catalogue(
     context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]
 ) -> dg.AssetCheckResult:
     loop = ooda.loop(context.partition_key)
-    with loop.target.observing("check") as session:
+    with loop.target.primary("check") as session:
         found = mismatches(loop.target, loop.ledger, session)
     rows = [
         {"action": m.action.action_id[:8], "object": m.action.object_name, "what": str(m), "remedy": "ooda recover"}

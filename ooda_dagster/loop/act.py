@@ -21,6 +21,10 @@ from ooda_dagster.loop.hypothesize import readers_of
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.loop.workload import read_window
+from ooda_dagster.targets.base import TargetError
+
+#: How long a build's replay on the observed standby is waited for.
+_REPLAY_S = 60.0
 
 
 def act(loop: Loop, decisions: Decisions, *, dry_run: bool = False) -> ActionResults:
@@ -151,12 +155,24 @@ def _apply_set(loop: Loop, actions: list[Action]) -> list[Outcome]:
         loop.name, [a.action_id for a in actions], treated=treated, bystanders=bystanders, now=started
     )
     outcomes = loop.executor(POLICY).apply([loop.ledger.actions.get(a.action_id) for a in actions])
+    _await_standby(loop)
     now = loop.clock()
     if any(o.action.state in LIVE for o in outcomes):
         start_looks(loop.ledger, change_set, loop.settings.verifying, now)
     elif not any(o.action.state == State.APPLYING for o in outcomes):
         loop.ledger.verifications.update(change_set, acted_until=now, open=False, closed_at=now)
     return outcomes
+
+
+def _await_standby(loop: Loop) -> None:
+    """Where a standby is observed: its statements know of a change once it was replayed, and are judged from then."""
+    try:
+        waited_s = loop.target.catch_up(_REPLAY_S)
+    except TargetError as error:
+        loop.say(f"{error}; the change is judged from now on all the same")
+    else:
+        if waited_s is not None:
+            loop.say(f"the observed standby has replayed the change ({waited_s:.1f} s)")
 
 
 def _reach(loop: Loop, actions: Sequence[Action]) -> tuple[list[str], list[str]]:

@@ -40,6 +40,8 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
         spot = next((b for b in observation.blind_spots if b.what == "statement statistics"), None)
         why = f"no statement statistics: {spot.why}; {spot.remedy}" if spot else "no statement was sampled yet"
         return Hypotheses(**common, reason=why)
+    if pooler := next((b for b in observation.blind_spots if b.what == "what-if"), None):
+        return Hypotheses(**common, reason=f"{pooler.why}; {pooler.remedy}")
     advised, findings = _advise(loop, observation)
     found = [_hypothesis(loop, r, advised) for r in advised.recommendations]
     found += [h for f in findings if (h := _of_statistics(loop, f, advised)) is not None]

@@ -38,7 +38,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
     with loop.target.observing("observe") as session:
         seen = session.capabilities()
         if not loop.settings.mode.acts:
-            for line in let_go(loop.target, loop.ledger, session):
+            for line in _let_go(loop, session):
                 loop.say(line)
         _same_database(loop, seen)
         blind += seen.blind_spots
@@ -91,6 +91,13 @@ def _recovered(loop: Loop) -> list[BlindSpot]:
     except TargetError as error:
         return [BlindSpot(what="recovery", why=str(error), remedy="ooda recover")]
     return []
+
+
+def _let_go(loop: Loop, session: Observing) -> list[str]:
+    """Close what a person dropped, by the primary's word: a standby shows an index only after it was replayed."""
+    if not session.capabilities().in_recovery:
+        return let_go(loop.target, loop.ledger, session)
+    return []  # without an acting session, nothing new is built; with one, the next recovery looks
 
 
 def _inferences(

@@ -26,6 +26,8 @@ def pricing_for(name: str, session: Observing, home: Path) -> Iterator[Callable[
             if not isinstance(session, PostgresObserving):
                 raise RefusedError("there is no what-if backend for this kind of target")
             seen = session.capabilities()
+            if seen.behind_proxy:
+                raise RefusedError("a connection pooler stands before the server: give observe the server's own port")
             if "hypopg" in seen.extensions:
                 return HypopgPricing(session.connection, seen)
             cluster = stack.enter_context(_clone_server(home))

@@ -49,7 +49,8 @@ class Capabilities:
     """What the observing role sees on this server.
 
     levels: 1 statements, activity and sizes; 2 pg_stats and EXPLAIN of SELECT; 3 the plan log; 4 EXPLAIN of writes and
-    extended statistics. extensions: name → schema. `statements_ok`: pg_stat_statements can be read.
+    extended statistics. extensions: name → schema. `statements_ok`: pg_stat_statements can be read. `local`: asked for
+    by a socket or a loopback address, so that nobody is between.
     """
 
     server_version: int
@@ -64,6 +65,8 @@ class Capabilities:
     started_at: datetime
     system_identifier: str | None
     behind_proxy: bool
+    encrypted: bool = False
+    local: bool = True
     blind_spots: tuple[BlindSpot, ...] = ()
 
     @property
@@ -190,6 +193,7 @@ class Acting(Protocol):
     application_name: str
 
     def try_lock(self) -> bool: ...
+    def claim_server(self) -> None: ...
     def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None: ...
     def backend_alive(self, pid: int, started: datetime) -> bool: ...
     def cancel(self, pid: int) -> bool: ...
@@ -214,4 +218,6 @@ class Target(Protocol):
     @property
     def acting_role(self) -> str | None: ...
     def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> AbstractContextManager[Observing]: ...
+    def primary(self, phase: str) -> AbstractContextManager[Observing]: ...
     def acting(self, phase: str) -> AbstractContextManager[Acting]: ...
+    def catch_up(self, timeout_s: float) -> float | None: ...

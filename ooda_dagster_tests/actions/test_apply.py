@@ -52,7 +52,7 @@ def test_undo_prior_state_and_backend_are_stored_before_the_ddl(stage: Stage) ->
     assert (state, undo) == ("applying", [f"DROP INDEX CONCURRENTLY public.{ON_CUSTOMER.name}"])
     assert (list(prior["indexes"]), prior["owner"]) == (["public.orders_pkey"], "inference_app")
     assert backend == [pid, started, name]
-    assert locks == 1
+    assert locks == 2  # of the database, and the claim on the server
 
 
 def test_the_index_is_signed_with_its_action_and_undo(stage: Stage) -> None:
@@ -106,8 +106,19 @@ def test_without_an_acting_connection_nothing_is_done_and_it_says_so(stage: Stag
 
 
 def test_a_missing_right_is_named_with_the_grant_that_mends_it(stage: Stage) -> None:
+    stage.database.execute("create role another_owner; alter table orders owner to another_owner")
+    try:
+        outcome = stage.apply(stage.approved())
+    finally:
+        stage.database.execute("drop table orders; drop role another_owner")
+    assert outcome.action.state == State.FAILED
+    assert "GRANT another_owner TO ooda_act WITH INHERIT FALSE, SET TRUE" in outcome.note
+
+
+def test_a_superuser_s_table_is_left_alone_and_no_grant_of_the_superuser_is_advised(stage: Stage) -> None:
     stage.database.execute("alter table orders owner to postgres")
     outcome = stage.apply(stage.approved())
     assert outcome.action.state == State.FAILED
-    assert "GRANT postgres TO ooda_act WITH INHERIT FALSE, SET TRUE" in outcome.note
+    assert "postgres is a superuser, whom ooda_act must not become" in outcome.note
+    assert "GRANT" not in outcome.note
     assert list(stage.database.indexes()) == ["orders_pkey"]

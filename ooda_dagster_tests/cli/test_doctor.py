@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from ooda_dagster.config.servers import APP_ROLE
 from ooda_dagster_tests.cli.conftest import MARKER, Run, role_of
 from ooda_dagster_tests.support import Database, make_orders
 
@@ -47,6 +50,48 @@ def test_the_acting_role_is_told_which_grant_it_lacks(
         assert "tables of other_owner" not in rows(ooda, "--target", "shop")
     finally:
         database.execute("drop table theirs; drop role other_owner")
+
+
+def test_what_the_acting_role_lacks_is_named_with_the_grants_that_mend_it(
+    ooda: Run, database: Database, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    make_orders(database, 10)
+    database.execute(f"revoke create on schema public from {APP_ROLE}")
+    configured(database, mode="approve")
+    monkeypatch.setenv("TEST_ACT_URL", reader)
+    acting = ("load, for acting", f"tables of {APP_ROLE}", f"schemas of {APP_ROLE}")
+    found = rows(ooda, "--target", "shop")
+    assert set(acting) <= found.keys()
+    for what in acting:
+        database.execute(found[what]["remedy"])
+    assert not set(acting) & rows(ooda, "--target", "shop").keys()
+
+
+def test_nobody_is_told_to_let_the_acting_role_become_a_superuser(
+    ooda: Run, database: Database, configured: Callable[..., None]
+) -> None:
+    database.execute("create table of_the_superuser (a int)")
+    configured(database, mode="approve")
+    row = rows(ooda, "--target", "shop")["tables of postgres"]
+    assert "must not become" in row["found"]
+    assert "GRANT" not in row["remedy"]
+
+
+def test_acting_on_another_database_than_observed_fails_by_name(
+    ooda: Run, database: Database, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(database, mode="approve")
+    monkeypatch.setenv("TEST_ACT_URL", Database(database.cluster, "postgres").act)
+    row = rows(ooda, "--target", "shop")["acting"]
+    assert row["state"] == "fail"
+    assert "`act` to database postgres" in row["found"]
+
+
+def test_without_statement_statistics_it_is_said_what_remains(ooda: Run, database: Database) -> None:
+    database.execute("drop extension pg_stat_statements")
+    row = rows(ooda, "--url", database.observe)["statement statistics"]
+    assert "what remains" in row["found"]
+    assert "CREATE EXTENSION pg_stat_statements" in row["remedy"]
 
 
 def test_a_target_that_does_not_answer_fails_with_3_and_names_the_reference(

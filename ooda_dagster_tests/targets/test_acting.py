@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from ooda_dagster.config.servers import APP_ROLE
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.targets.base import MissingRightError, RefusedError, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster_tests.embedded.ground import line, python
 from ooda_dagster_tests.support import Database, make_orders, open_transaction, wait_until
 from ooda_dagster_tests.targets.ground import Role
@@ -36,15 +40,51 @@ def test_one_session_at_a_time_has_the_lock(database: Database) -> None:
         assert wait_until(third.try_lock, what="the lock's release")
 
 
-def test_the_lock_is_of_one_database(database: Database) -> None:
+@pytest.fixture
+def neighbour(database: Database) -> Iterator[Database]:
+    """Another database on the same server."""
     other = Database(database.cluster, f"{database.name}_b")
     other.create()
-    try:
-        with target(database).acting("a") as here, target(other).acting("a") as there:
-            assert here.try_lock()
-            assert there.try_lock()
-    finally:
-        other.drop()
+    yield other
+    other.drop()
+
+
+def test_the_lock_is_of_one_database(database: Database, neighbour: Database) -> None:
+    with target(database).acting("a") as here, target(neighbour).acting("a") as there:
+        assert here.try_lock()
+        assert there.try_lock()
+
+
+def test_a_server_has_one_build_at_a_time_whichever_database(database: Database, neighbour: Database) -> None:
+    with target(neighbour).acting("a") as there:
+        with target(database).acting("act") as here:
+            here.claim_server()
+            with pytest.raises(RefusedError, match=rf"database {database.name} of the same server.*ooda/t/act"):
+                there.claim_server()
+        wait_until(lambda: not database.execute(BUILDERS), what="the claim's release")
+        there.claim_server()
+        there.claim_server()  # again by the same session
+
+
+def test_of_two_that_claim_a_server_at_once_never_both_get_it(database: Database, neighbour: Database) -> None:
+    for _ in range(5):
+        with target(database).acting("a") as here, target(neighbour).acting("a") as there:
+            gate = threading.Barrier(2)
+
+            def claim(session: PostgresActing, gate: threading.Barrier = gate) -> bool:
+                gate.wait(10)
+                try:
+                    session.claim_server()
+                except RefusedError:
+                    return False
+                return True
+
+            with ThreadPoolExecutor(2) as pool:
+                won = list(pool.map(claim, (here, there)))
+        assert sum(won) <= 1
+
+
+BUILDERS = "select 1 from pg_locks where locktype = 'advisory' and classid = 1869571170"
 
 
 def test_a_killed_process_releases_the_lock(database: Database) -> None:

@@ -1,5 +1,5 @@
 
--- 3. Optional: an analysis can be asked for from inside the database, by  SELECT ooda.request_analysis(48);
+-- Optional: an analysis can be asked for from inside the database, by  SELECT ooda.request_analysis(48);
 --    The loop looks every 10 seconds (sensor ooda_requests) and starts a cycle with that lookback.
 BEGIN;
 DO $check$

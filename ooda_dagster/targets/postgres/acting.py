@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -22,6 +24,10 @@ from ooda_dagster.targets.surroundings import Attached, Partition, Tablespace
 
 #: First key of the advisory lock that says "the loop acts on this database"; the second is of the database's name.
 _LOCK_SPACE = 0x6F6F6461
+#: First key of the lock that says "here we build". Advisory locks are of one database, but all of them are seen.
+_BUILD_SPACE = _LOCK_SPACE + 1
+#: Two that claim a server in the same moment see each other, step back, and try again after unequal pauses.
+_CLAIMS, _CLAIM_PAUSE_S = 5, 0.2
 #: From this version on, a membership says whether the member may SET ROLE.
 _HAS_SET = 160_000
 
@@ -42,11 +48,6 @@ class PostgresActing:
         self.backend_pid: int = row.pid
         self.backend_start: datetime = row.backend_start
         self._database: str = row.datname
-        if connection.info.backend_pid != row.pid:
-            raise RefusedError(
-                "a connection pooler stands between us and the server: a session's lock and limits would be lost; "
-                "give the acting connection the server's own port"
-            )
         if row.in_recovery:
             raise RefusedError("the server is a standby in recovery: it cannot be changed; act on its primary")
 
@@ -61,6 +62,27 @@ class PostgresActing:
             marked("select pg_catalog.pg_try_advisory_lock(%s, %s) as got"), (_LOCK_SPACE, key)
         ).fetchone()
         return bool(row and row.got)
+
+    def claim_server(self) -> None:
+        """Be the only one of us that builds on this server, whichever database, while the session lasts.
+
+        Raises RefusedError with the database that is being changed. An undo needs no claim.
+        """
+        for attempt in range(1, _CLAIMS + 1):
+            self._build_lock("pg_try_advisory_lock")
+            other = self.connection.execute(query("read_builders"), {"space": _BUILD_SPACE}).fetchone()
+            if other is None:
+                return
+            self._build_lock("pg_advisory_unlock")
+            if attempt == _CLAIMS:
+                raise RefusedError(
+                    f"database {other.database} of the same server is being changed (pid {other.pid}, {other.name}): "
+                    "a server has one build at a time"
+                )
+            time.sleep(random.uniform(0.1, 1) * _CLAIM_PAUSE_S)
+
+    def _build_lock(self, function: LiteralString) -> None:
+        self.connection.execute(marked(f"select pg_catalog.{function}(%s, 0)"), (_BUILD_SPACE,))
 
     def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None:
         """Run one journalled statement outside a transaction, as `role` where the session may become it."""
@@ -90,11 +112,31 @@ class PostgresActing:
         """The statement that gives the right which was missing: to become the owner, or the owner's own to create."""
         owner, user = quote_identifier(role), quote_identifier(self.role)
         if role != self.role and not self._may_become(role):
+            if self.is_superuser(role):
+                return (
+                    f"Its owner {owner} is a superuser, whom {user} must not become: ALTER TABLE ... OWNER TO another"
+                )
             options = " WITH INHERIT FALSE, SET TRUE" if self.connection.info.server_version >= _HAS_SET else ""
             return f"GRANT {owner} TO {user}{options};"
-        schemas = self.connection.execute(query("read_closed_schemas"), {"role": role}).fetchall()
-        names = ", ".join(quote_identifier(row.name) for row in schemas)
+        names = ", ".join(map(quote_identifier, self.closed_schemas(role)))
         return f"GRANT CREATE ON SCHEMA {names} TO {owner};" if names else f"The owner {owner} lacks a right itself"
+
+    def closed_schemas(self, owner: str) -> list[str]:
+        """Schemas in which `owner` has tables and may not create, so not build an index either."""
+        return [row.name for row in self.connection.execute(query("read_closed_schemas"), {"role": owner})]
+
+    def is_superuser(self, role: str) -> bool:
+        """Whoever may become a superuser is one."""
+        row = self.connection.execute(
+            marked("select rolsuper as yes from pg_catalog.pg_roles where rolname = %s"), (role,)
+        ).fetchone()
+        return bool(row and row.yes)
+
+    def sees_load(self) -> bool:
+        """Whether other roles' transactions are seen, which a build must not wait for."""
+        asked = marked("select pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as may")
+        row = self.connection.execute(asked).fetchone()
+        return bool(row and row.may)
 
     def _may_become(self, role: str) -> bool:
         # Before 16 every member may; since then, who was granted it with SET.
@@ -120,7 +162,7 @@ class PostgresActing:
                 "select distinct r.rolname as owner "
                 "from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner "
                 "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') "
-                "and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_' order by 1"
+                "and n.nspname not in ('pg_catalog', 'information_schema', 'ooda') and n.nspname !~ '^pg_' order by 1"
             )
         ).fetchall()
         return {row.owner: self._may_become(row.owner) for row in rows}

@@ -11,7 +11,9 @@ from psycopg import sql
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.targets.base import Capabilities
-from ooda_dagster.targets.postgres.queries import marked, query
+from ooda_dagster.targets.postgres.connection import PooledConnection, is_local
+from ooda_dagster.targets.postgres.place import read_system_identifier
+from ooda_dagster.targets.postgres.queries import query
 
 SUPPORTED = range(15, 19)
 
@@ -54,13 +56,30 @@ def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
                 remedy=f"ALTER ROLE {quote_identifier(row.role)} BYPASSRLS;",
             )
         )
+    if row.plan_log:
+        levels.add(3)
     if row.superuser:
         levels.add(4)
     statements_ok, why = _statements(connection, row)
     if why:
         blind.append(why)
-    # The pid in the start packet is the proxy's own where one stands between.
-    behind_proxy = connection.info.backend_pid != row.backend_pid
+    behind_proxy = isinstance(connection, PooledConnection)
+    if behind_proxy:
+        blind.append(
+            BlindSpot(
+                what="what-if",
+                why="it needs a session of its own, which a connection pooler does not give: nothing is proposed",
+                remedy="give observe the server's own port",
+            )
+        )
+    if row.in_recovery:
+        blind.append(
+            BlindSpot(
+                what="statements that write",
+                why="they run on the primary, and this is its standby: what an index costs writers is not priced",
+                remedy="observe the primary, or give it a target of its own",
+            )
+        )
     return Capabilities(
         server_version=row.server_version,
         database=row.database,
@@ -72,8 +91,10 @@ def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
         extensions=dict(row.extensions),
         statements_ok=statements_ok,
         started_at=row.started_at,
-        system_identifier=_system_identifier(connection),
+        system_identifier=read_system_identifier(connection),
         behind_proxy=behind_proxy,
+        encrypted=connection.pgconn.ssl_in_use,
+        local=is_local(connection),
         blind_spots=tuple(blind),
     )
 
@@ -84,24 +105,14 @@ def _some(tables: Sequence[str]) -> str:
     return f"{len(tables)} table{'s' if len(tables) > 1 else ''} ({named})"
 
 
-def _system_identifier(connection: psycopg.Connection[Any]) -> str | None:
-    """Of the cluster; None where a managed service hides it."""
-    try:
-        row = connection.execute(
-            marked("select system_identifier::text as id from pg_catalog.pg_control_system()")
-        ).fetchone()
-    except psycopg.errors.InsufficientPrivilege:
-        return None
-    return row.id if row else None
-
-
 def _statements(connection: psycopg.Connection[Any], row: Any) -> tuple[bool, BlindSpot | None]:
     """Whether pg_stat_statements can be read, else why not."""
     schema = row.extensions.get("pg_stat_statements")
     if schema is None:
         return False, BlindSpot(
             what="statement statistics",
-            why="the extension pg_stat_statements is not installed in this database",
+            why="the extension pg_stat_statements is not installed in this database: nothing is proposed; what remains "
+            "are sizes, load, inference requests, and advice on statements of your own (ooda advise --workload)",
             remedy="shared_preload_libraries = 'pg_stat_statements', a restart, CREATE EXTENSION pg_stat_statements;",
         )
     try:

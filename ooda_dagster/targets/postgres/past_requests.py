@@ -8,8 +8,8 @@ import psycopg
 
 from ooda_dagster.core.request_days import DAY_EXPRESSIONS, RequestDay
 from ooda_dagster.core.settings import Requests
-from ooda_dagster.targets.base import TargetError
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.base import RefusedError, TargetError
+from ooda_dagster.targets.postgres.connection import PooledConnection, translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.request_mapping import find_mapped_table, told
@@ -29,6 +29,8 @@ def read_request_day(
     `mapped.enabled` does not matter: it is of the intake.
     """
     connection = session.connection
+    if isinstance(connection, PooledConnection):
+        raise RefusedError("a past day is not read through a connection pooler; give observe the server's own port")
     try:
         connection.execute(_LIMITS, (f"{timeout_s * 1000:.0f}",))
     except psycopg.Error as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection import is_local, translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Slot, Standby, Tablespace, Work
 
@@ -55,8 +55,7 @@ def read_attached(connection: psycopg.Connection[Any], schema: str, name: str) -
 
 def free_space(connection: psycopg.Connection[Any], directory: str | None) -> tuple[int | None, int | None]:
     """Free and total bytes of a disk of the server's, where server and we share a machine; SQL does not tell."""
-    local = connection.info.host.startswith("/") or connection.info.host in ("127.0.0.1", "::1", "localhost", "")
-    if not directory or not local or not os.path.isdir(directory):
+    if not directory or not is_local(connection) or not os.path.isdir(directory):
         return None, None
     try:
         disk = os.statvfs(directory)

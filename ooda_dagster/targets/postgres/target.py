@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -12,12 +13,17 @@ from ooda_dagster.targets.base import RefusedError
 from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect, translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
+from ooda_dagster.targets.postgres.place import Place, read_place, refuse_another
+from ooda_dagster.targets.postgres.queries import marked
+
+_REPLAY_POLL_S = 0.1
 
 
 class PostgresTarget:
     """Implements `targets.base.Target`. Holds connection strings; connects when a session is asked for.
 
-    At most two sessions are open at once: one that acts, and one that watches it.
+    At most two sessions are open at once: one that acts, and one that watches it. Observing may lead to a standby while
+    acting leads to its primary.
     """
 
     kind = "postgres"
@@ -26,6 +32,7 @@ class PostgresTarget:
         self.name = name
         self._observe_dsn = observe_dsn
         self._act_dsn = act_dsn
+        self._observed: Place | None = None
 
     def __repr__(self) -> str:
         return f"PostgresTarget({self.name!r})"
@@ -48,15 +55,65 @@ class PostgresTarget:
             yield PostgresObserving(connection)
 
     @contextmanager
+    def primary(self, phase: str) -> Iterator[PostgresObserving]:
+        """A read-only session on the server that is changed: beside a standby that is observed, its primary.
+
+        A standby shows what was built or dropped only later, and nothing of the primary's load.
+        """
+        if self._act_dsn is None or not self._place().in_recovery:
+            with self.observing(phase) as session:
+                yield session
+            return
+        connection = connect(self._act_dsn, f"ooda/{self.name}/{phase}"[:63], OBSERVING_SETTINGS)
+        with closing(connection):
+            refuse_another(self.name, self._place(), read_place(connection))
+            yield PostgresObserving(connection)
+
+    @contextmanager
     def acting(self, phase: str) -> Iterator[PostgresActing]:
-        """A session that may act. Raises RefusedError where the target has no acting connection."""
+        """A session that may act. Raises RefusedError where there is no acting connection, or it leads elsewhere."""
         if self._act_dsn is None:
             raise RefusedError(f"target {self.name} has no acting connection; set `act` in ooda.toml")
+        observed = self._place()
         application_name = f"ooda/{self.name}/{phase}"[:63]
         connection = connect(self._act_dsn, application_name, ACTING_SETTINGS)
         with closing(connection):  # whatever ended the block: a session that stays would go on with its statement
             try:
                 session = PostgresActing(connection, application_name)
+                refuse_another(self.name, observed, read_place(connection))
             except psycopg.Error as error:
                 raise translate(error, "opening an acting session") from error
             yield session
+
+    def _place(self) -> Place:
+        """Where observing leads to; looked at once, and again while it is a standby, which may have been promoted."""
+        if self._act_dsn == self._observe_dsn:
+            return Place.SAME
+        if self._observed is None or self._observed.in_recovery:
+            with self.observing("place") as session:
+                self._observed = read_place(session.connection)
+        return self._observed
+
+    def catch_up(self, timeout_s: float) -> float | None:
+        """Wait until an observed standby shows what the primary has now; the seconds that took.
+
+        None where no standby is observed. Raises RefusedError where it lags more than `timeout_s`.
+        """
+        if self._act_dsn is None or not self._place().in_recovery:
+            return None
+        began = time.monotonic()
+        with self.primary("catch_up") as session:
+            position = session.connection.execute(marked("select pg_catalog.pg_current_wal_lsn() as lsn")).fetchone()
+        assert position is not None
+        shown = marked(
+            "select not pg_catalog.pg_is_in_recovery() or pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_lsn as shown"
+        )
+        with self.observing("catch_up") as session:
+            while True:
+                row = session.connection.execute(shown, (position.lsn,)).fetchone()
+                waited_s = time.monotonic() - began
+                if row is not None and row.shown:
+                    return waited_s
+                if waited_s > timeout_s:
+                    raise RefusedError(f"the observed standby lags behind its primary by more than {timeout_s:.0f} s")
+                time.sleep(_REPLAY_POLL_S)

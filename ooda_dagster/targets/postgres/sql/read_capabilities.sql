@@ -9,6 +9,13 @@ select current_setting('server_version_num')::int as server_version,
        pg_catalog.pg_backend_pid() as backend_pid,
        pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as reads_stats,
        pg_catalog.pg_has_role(current_user, 'pg_read_all_settings', 'usage') as reads_settings,
+       -- The reader of `ooda init --print-sql --level 3`, where the log has plans for it.
+       (exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+                where n.nspname = 'ooda' and p.proname = 'plan_log'
+                  and pg_catalog.has_schema_privilege(n.oid, 'usage')
+                  and pg_catalog.has_function_privilege(p.oid, 'execute'))
+        and current_setting('log_destination') like '%jsonlog%'
+        and coalesce(current_setting('auto_explain.log_min_duration', true), '-1') <> '-1') as plan_log,
        (select coalesce(pg_catalog.jsonb_object_agg(e.extname, n.nspname), '{}')
         from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace) as extensions,
        (select coalesce(pg_catalog.array_agg(t.label order by t.bytes desc), '{}')
