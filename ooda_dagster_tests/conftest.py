@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import uuid
 from collections.abc import Iterator
@@ -31,6 +32,19 @@ ALLOWED_SKIPS = (
     "hypopg is not installed for the server",
     "no PgBouncer on this machine",
 )
+
+
+#: What tests draw by.
+SEED = "OODA_SEED"
+
+
+def pytest_configure() -> None:
+    """Draw the session's seed, unless one is given; worker processes inherit it."""
+    os.environ.setdefault(SEED, str(random.randrange(1_000_000)))
+
+
+def pytest_report_header() -> str:
+    return f"{SEED}={os.environ[SEED]} draws the same points of matrices"
 
 
 @pytest.fixture(scope="session", autouse=True)

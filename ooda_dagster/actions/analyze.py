@@ -50,7 +50,8 @@ class Analyze:
 
     def preflight(self, action: Action, session: Observing, settings: Settings) -> None:
         kept = checked_table(action, session)
-        if as_json(kept.last_known) != action.spec["known"]:
+        # None: a crash of the server lost its memory of when, and another ANALYZE does no harm.
+        if kept.last_known is not None and as_json(kept.last_known) != action.spec["known"]:
             raise SupersededError(f"{action.relation} was analysed meanwhile")
 
     def snapshot(self, action: Action, session: Observing) -> dict[str, Any]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from ooda_dagster_tests.conftest import SEED
 from ooda_dagster_tests.crash.ground import Ground, make_ground
 from ooda_dagster_tests.crash.points import Fault, cells
 from ooda_dagster_tests.crash.scenarios import SCENARIOS
 
 #: Under this name a test reports its cells: (row, column, state).
 CELL = "crash cell"
-SEED = "crash seed"
 
 
 @pytest.fixture(scope="package")
@@ -27,19 +28,15 @@ def ground(home: Path) -> Iterator[Ground]:
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Where was the worker, what died, and what state did the action end in?"""
     rows: dict[str, dict[str, str]] = {}
-    seeds: set[object] = set()
     for report in (r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, ())):
         for name, value in report.user_properties:
             if name == CELL:
                 row, column, state = value
                 rows.setdefault(row, {})[column] = state if report.passed else "RED"
-            elif name == SEED:
-                seeds.add(value)
     if not rows:
         return
     terminalreporter.section("crash matrix")
-    for seed in sorted(map(str, seeds)):
-        terminalreporter.line(f"one point of each type was drawn; OODA_SEED={seed} draws the same")
+    terminalreporter.line(f"points that are drawn: {SEED}={os.environ[SEED]} draws the same")
     order = [cell.row for scenario in SCENARIOS for cell in cells(scenario)]
     rows = dict(sorted(rows.items(), key=lambda row: order.index(row[0])))
     width = max(map(len, rows)) + 2

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from ooda_dagster.actions.registry import TYPES
-from ooda_dagster_tests.crash.conftest import CELL, SEED
+from ooda_dagster_tests.conftest import SEED
+from ooda_dagster_tests.crash.conftest import CELL
 from ooda_dagster_tests.crash.crash import crash
 from ooda_dagster_tests.crash.ground import Ground
 from ooda_dagster_tests.crash.points import Cell, cells
@@ -36,10 +37,7 @@ def test_after_every_crash_all_is_as_before_or_as_after(ground: Ground, cell: Ce
 def test_after_a_crash_that_is_drawn_all_is_as_before_or_as_after(
     ground: Ground, scenario: Scenario, record_property: Record
 ) -> None:
-    seed = os.environ.get("OODA_SEED") or str(random.randrange(1_000_000))
-    print(f"OODA_SEED={seed}")
-    record_property(SEED, seed)
-    run(ground, random.Random(f"{seed} {scenario}").choice(list(cells(scenario))), record_property)
+    run(ground, random.Random(f"{os.environ[SEED]} {scenario}").choice(list(cells(scenario))), record_property)
 
 
 def test_every_action_type_has_a_scenario() -> None:
