@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ooda_dagster.core.detect import detect, isolation_scores, local_outlier_factors
-from ooda_dagster.core.settings import Detect
+from ooda_dagster.core.request_settings import Detect
 
 _SIZES = (300, 1_000, 5_000, 10_000, 100_000)
 _TIMES = (5, 20, 100)

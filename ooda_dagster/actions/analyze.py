@@ -10,9 +10,9 @@ from typing import Any
 
 from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKind
 from ooda_dagster.actions.sending import as_json, checked_table, kept_of, send_analyze, state_before
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.statistics import TableStatistics, evidence
 from ooda_dagster.ledger import Action

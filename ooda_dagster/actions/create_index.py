@@ -8,10 +8,10 @@ from typing import Any
 from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKind
 from ooda_dagster.actions.sending import own_comment, signed
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified, quote_literal
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import IN_FLIGHT
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal

@@ -28,10 +28,10 @@ from ooda_dagster.actions.create_index import (
 from ooda_dagster.actions.sending import own_comment, signed
 from ooda_dagster.actions.tries import briefly
 from ooda_dagster.core.catalogue import Index
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import IN_FLIGHT
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal

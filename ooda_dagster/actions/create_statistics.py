@@ -7,9 +7,9 @@ from typing import Any
 
 from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKind
 from ooda_dagster.actions.sending import checked_table, kept_of, own_comment, send, send_analyze, state_before
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified, quote_literal
 from ooda_dagster.core.journal import IN_FLIGHT
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.statistics import ExtendedStatistics, StatisticsSpec
 from ooda_dagster.ledger import Action

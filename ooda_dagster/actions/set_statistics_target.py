@@ -6,9 +6,9 @@ from typing import Any
 
 from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKind
 from ooda_dagster.actions.sending import checked_table, kept_of, send, send_analyze, state_before
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified, quote_identifier
 from ooda_dagster.core.journal import IN_FLIGHT
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from ooda_dagster.core.request_days import DAY_EXPRESSIONS, RequestDay
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 
 #: A day is an aggregate: it needs little, and the machine has other work.
 _SETTINGS = {"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False}

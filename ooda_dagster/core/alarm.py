@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 
 #: Durations of a group that hardly vary: no standard deviation of the logarithm is believed to be smaller.
 _LEAST_LOG_SD = 0.1

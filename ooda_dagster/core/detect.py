@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ooda_dagster.core.settings import Detect
+from ooda_dagster.core.request_settings import Detect
 
 #: In this order where two stand out alike. `failed` is 0 or 1; the others are logarithms of 1 + x, or a difference.
 FEATURES = ("duration", "duration per token", "tokens in", "tokens out", "failed")

@@ -8,7 +8,6 @@ statement: texts are normalised, values are statistics of statements, never of r
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
@@ -48,21 +47,6 @@ class Message(_Body):
     def body(self) -> dict[str, Any]:
         """The message as JSON types, under its wire names."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-class HypothesisType(StrEnum):
-    """What kind of change; names an action type, too."""
-
-    INDEX = "IndexOptimization"
-    PARTITIONED_INDEX = "PartitionedIndexOptimization"
-    ANALYZE = "UpdateStatistics"
-    EXTENDED_STATISTICS = "ExtendedStatistics"
-    STATISTICS_TARGET = "StatisticsTarget"
-
-
-def makes_index(action_type: str) -> bool:
-    """Whether limits of indexes concern it."""
-    return action_type in (HypothesisType.INDEX, HypothesisType.PARTITIONED_INDEX)
 
 
 class BlindSpot(_Body):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ooda_dagster.core.change_sets import change_sets, waits_for
+from ooda_dagster.core.change_types import makes_index
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, iso, makes_index
+from ooda_dagster.core.messages import Hypothesis, iso
 from ooda_dagster.core.patterns import denial, is_named, not_allowed
 from ooda_dagster.core.settings import Mode, Settings, parse_budget
 from ooda_dagster.core.situation import Case, Ruling, Situation

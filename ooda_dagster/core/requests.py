@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 
 _NOBODY = "(none)"
 _OTHERS = "(others)"

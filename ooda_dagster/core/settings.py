@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
 from ooda_dagster.core.patterns import parse_pattern
+from ooda_dagster.core.request_settings import Detect, History, Requests
+from ooda_dagster.core.setting_types import Group, Positive, PositiveInt, Share
 from ooda_dagster.core.windows import parse_window
-
-#: Bounded, so that no time is later than a datetime can tell.
-Positive = Annotated[float, Field(gt=0, le=1_000_000)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Mode(StrEnum):
@@ -37,11 +32,7 @@ class Mode(StrEnum):
         return self in (Mode.APPROVE, Mode.AUTO)
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Sampling(_Group):
+class Sampling(Group):
     """How statement statistics become rollups."""
 
     bucket_s: PositiveInt = 60
@@ -53,7 +44,7 @@ class Sampling(_Group):
     tick_budget_s: Positive = 20
 
 
-class Advice(_Group):
+class Advice(Group):
     """Which statements are worth advice, and how far the search goes."""
 
     lookback_hours: Positive = 24
@@ -73,7 +64,7 @@ class Advice(_Group):
         return value
 
 
-class Acting(_Group):
+class Acting(Group):
     """What may act, how much at once, and how long a statement of ours may wait or run."""
 
     enabled: bool = True  # the switch: false begins nothing new, and verifying goes on
@@ -131,7 +122,7 @@ class Acting(_Group):
         return value
 
 
-class Statistics(_Group):
+class Statistics(Group):
     """When the planner's statistics are renewed or extended, and how much of a table may be read to find out."""
 
     analyze: bool = True  # ANALYZE has no undo: its own switch
@@ -150,7 +141,7 @@ class Statistics(_Group):
     assumed_gain: Share = 0.2  # of the time of the statements: what a right estimate saves cannot be priced
 
 
-class Verifying(_Group):
+class Verifying(Group):
     """How a verdict is reached. `sigmas` is the bound of every look; see core/verdict.py."""
 
     block_s: PositiveInt = 300
@@ -168,7 +159,7 @@ class Verifying(_Group):
     high_success_ratio: Share = 0.90
 
 
-class Messaging(_Group):
+class Messaging(Group):
     """How often a message is tried, how long the conversation of a cycle may last, and how long it is kept."""
 
     max_attempts: PositiveInt = 5
@@ -178,82 +169,7 @@ class Messaging(_Group):
     keep_d: Positive = 90
 
 
-class History(_Group):
-    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of.
-
-    `requests.*` maps what is read.
-    """
-
-    start_day: date | None = None  # of the asset's partitions, the earliest of all targets; none: 400 days back
-    requests: bool = False  # read `requests.table`, one query a day
-    reads_per_minute: PositiveInt = 10  # over all days and processes
-    timeout_s: Positive = 30
-    parquet: str = ""  # files of requests: a path with * and **; needs ooda-dagster[lake]
-
-
-class Requests(_Group):
-    """The target's table of inference requests, and what in it is worth an early cycle.
-
-    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session. Those that
-    history needs run in DuckDB over the columns of Parquet files, too.
-    """
-
-    enabled: bool = True
-    table: str = "inference_requests"  # or schema.table; without a schema, the first that we may read
-    id: Expression = "inference_id"
-    requested_at: Expression = "request_timestamp"
-    duration_ms: Expression = "total_duration_ms"
-    status: Expression = "status"
-    model: Expression = "model_id"
-    operation: Expression = "task_type"
-    tokens_in: Expression = "input_tokens"
-    tokens_out: Expression = "output_tokens"
-    ok: tuple[str, ...] = ("completed", "succeeded", "success", "ok")
-    failed: tuple[str, ...] = ("failed", "error", "timeout", "canceled", "cancelled")
-    late_s: Positive = 3600  # so long after a row was first in reach it may be committed or completed
-    max_rows: PositiveInt = 50_000  # of one read
-    max_remembered: Annotated[int, Field(ge=1000)] = 100_000  # ranges of ids that were consumed within late_s
-    max_groups: PositiveInt = 500  # of model and operation, in one read
-    max_clock_skew_s: Annotated[float, Field(ge=0)] = 300
-    keep_d: Positive = 35
-    report_every_s: Positive = 60
-    alarm_reference_h: Positive = 24
-    alarm_fresh_s: Positive = 900
-    alarm_min_n: PositiveInt = 30
-    alarm_min_ms: Annotated[float, Field(ge=0)] = 100
-    alarm_ratio: Annotated[float, Field(ge=1)] = 5
-    alarm_sigmas: Positive = 6
-    alarm_failures: PositiveInt = 5
-    alarm_failure_ratio: Annotated[float, Field(ge=1)] = 3
-    alarm_floor_s: Annotated[float, Field(ge=0)] = 300
-    asked_floor_s: Annotated[float, Field(ge=0)] = 60
-
-    @field_validator("ok", "failed")
-    @classmethod
-    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(word.lower() for word in value)
-
-    def expression(self, name: str) -> str:
-        """The SQL of `id` to `tokens_out` in brackets; on a line of its own, as it may end with a comment."""
-        return f"({getattr(self, name)}\n)"
-
-
-class Detect(_Group):
-    """Which inference requests are odd; see core/detect.py. The thresholds are the document's."""
-
-    enabled: bool = True
-    policy: Literal["fixed"] = "fixed"
-    method: Literal["either", "both"] = "either"  # which scores must pass their threshold
-    if_threshold: Share = 0.7
-    lof_threshold: Annotated[float, Field(ge=1)] = 1.5
-    neighbours: PositiveInt = 20
-    trees: PositiveInt = 100
-    tree_rows: Annotated[int, Field(ge=2)] = 256
-    min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
-    max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest
-
-
-class Settings(_Group):
+class Settings(Group):
     """The settings of one target."""
 
     profile: str = "production"

@@ -14,7 +14,7 @@ from ooda_dagster.advisor.estimates import Misestimate, equalities, misestimates
 from ooda_dagster.advisor.shape import Shape, Use
 from ooda_dagster.advisor.workload import WorkloadStatement
 from ooda_dagster.core.catalogue import Catalogue, Table
-from ooda_dagster.core.messages import HypothesisType
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import (
     MAX_TARGET,

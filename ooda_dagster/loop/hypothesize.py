@@ -9,8 +9,9 @@ from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.advisor.advise import Advised, Recommendation, advise, worth_judging
 from ooda_dagster.advisor.costs import shapes_of
 from ooda_dagster.advisor.shape import Shape
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import LIVE
-from ooda_dagster.core.messages import Hypotheses, Hypothesis, HypothesisType, Observation, Served, Unjudged
+from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
 from ooda_dagster.core.policy import waits_for
 from ooda_dagster.core.prioritise import PastOutcomes, past_outcomes, priority
 from ooda_dagster.core.settings import Mode, parse_budget

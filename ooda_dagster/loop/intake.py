@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from ooda_dagster.core.alarm import alarms
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.requests import judged, rolled_up
-from ooda_dagster.core.settings import Requests
 from ooda_dagster.ledger.requests import ALWAYS, Progress
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.base import Capabilities, Observing, RequestTable, TargetError, TargetUnreachableError

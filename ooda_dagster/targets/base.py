@@ -15,7 +15,8 @@ import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
 from ooda_dagster.core.messages import BlindSpot
-from ooda_dagster.core.settings import Requests, Statistics
+from ooda_dagster.core.request_settings import Requests
+from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Tablespace, Work
 

@@ -8,7 +8,7 @@ from ooda_dagster.actions.analyze import analyze_spec
 from ooda_dagster.actions.create_statistics import statistics_spec
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.actions.set_statistics_target import target_spec
-from ooda_dagster.core.messages import HypothesisType
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.statistics import StatisticsSpec
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import OWN_COMMENT
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster_tests.actions.stage import Stage, read_elsewhere
 from ooda_dagster_tests.actions.statistics import (
     ANALYZE,

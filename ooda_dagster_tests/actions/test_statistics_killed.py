@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster_tests.actions.dying import dying_after
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.actions.statistics import (

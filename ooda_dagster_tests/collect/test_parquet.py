@@ -14,7 +14,7 @@ import pytest
 from ooda_dagster.collect import parquet
 from ooda_dagster.collect.parquet import LakeError, read_parquet_day
 from ooda_dagster.core.request_days import RequestDay
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 #: 23:58 of the day before and ten minutes on: eight of ten requests are of the day, each third of all failed.

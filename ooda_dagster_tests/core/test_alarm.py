@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ooda_dagster.core.alarm import Alarm, Reference, alarms, reference_of
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 
 PAIR = ("m", "classify")
 

@@ -12,7 +12,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
 from ooda_dagster.core.detect import COLUMNS, detect, isolation_scores, local_outlier_factors
-from ooda_dagster.core.settings import Detect
+from ooda_dagster.core.request_settings import Detect
 
 
 def requests(n: int, seed: int = 0, *, groups: int = 6, sd: float = 0.4) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.create_index_partitioned import propose_partitioned_index
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.indexes import IndexSpec
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage
 from ooda_dagster_tests.actions.statistics import proposed

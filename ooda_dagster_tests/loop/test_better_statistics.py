@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, HypothesisType
+from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from ooda_dagster.collect.deltas import COUNTED, KEY, pack
+from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import HypothesisType
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ooda_dagster.core.request_days import RequestDay
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import MissingRightError, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.past_requests import read_request_day

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import trusted

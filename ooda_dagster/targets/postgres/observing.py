@@ -13,8 +13,9 @@ from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
 from ooda_dagster.core.identifiers import qualified
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.settings import Requests, Statistics
+from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.base import (
     Activity,

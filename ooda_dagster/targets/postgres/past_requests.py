@@ -7,7 +7,7 @@ from datetime import datetime
 import psycopg
 
 from ooda_dagster.core.request_days import DAY_EXPRESSIONS, RequestDay
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import RefusedError, TargetError
 from ooda_dagster.targets.postgres.connection import PooledConnection, translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving

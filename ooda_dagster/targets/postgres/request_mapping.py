@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.postgres.connection import translate
 from ooda_dagster.targets.postgres.queries import query, trusted

@@ -13,7 +13,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ooda_dagster.core.settings import Requests
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.postgres.queries import query, trusted
 from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told

@@ -1,0 +1,85 @@
+"""Settings of inference requests: where they are read, what of them is odd, and what of past days may be read."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from ooda_dagster.core.setting_types import Expression, Group, Positive, PositiveInt, Share
+
+
+class History(Group):
+    """Past days: how far they go back, and what may be read of a day that the ledger has nothing of.
+
+    `requests.*` maps what is read.
+    """
+
+    start_day: date | None = None  # of the asset's partitions, the earliest of all targets; none: 400 days back
+    requests: bool = False  # read `requests.table`, one query a day
+    reads_per_minute: PositiveInt = 10  # over all days and processes
+    timeout_s: Positive = 30
+    parquet: str = ""  # files of requests: a path with * and **; needs ooda-dagster[lake]
+
+
+class Requests(Group):
+    """The target's table of inference requests, and what in it is worth an early cycle.
+
+    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session. Those that
+    history needs run in DuckDB over the columns of Parquet files, too.
+    """
+
+    enabled: bool = True
+    table: str = "inference_requests"  # or schema.table; without a schema, the first that we may read
+    id: Expression = "inference_id"
+    requested_at: Expression = "request_timestamp"
+    duration_ms: Expression = "total_duration_ms"
+    status: Expression = "status"
+    model: Expression = "model_id"
+    operation: Expression = "task_type"
+    tokens_in: Expression = "input_tokens"
+    tokens_out: Expression = "output_tokens"
+    ok: tuple[str, ...] = ("completed", "succeeded", "success", "ok")
+    failed: tuple[str, ...] = ("failed", "error", "timeout", "canceled", "cancelled")
+    late_s: Positive = 3600  # so long after a row was first in reach it may be committed or completed
+    max_rows: PositiveInt = 50_000  # of one read
+    max_remembered: Annotated[int, Field(ge=1000)] = 100_000  # ranges of ids that were consumed within late_s
+    max_groups: PositiveInt = 500  # of model and operation, in one read
+    max_clock_skew_s: Annotated[float, Field(ge=0)] = 300
+    keep_d: Positive = 35
+    report_every_s: Positive = 60
+    alarm_reference_h: Positive = 24
+    alarm_fresh_s: Positive = 900
+    alarm_min_n: PositiveInt = 30
+    alarm_min_ms: Annotated[float, Field(ge=0)] = 100
+    alarm_ratio: Annotated[float, Field(ge=1)] = 5
+    alarm_sigmas: Positive = 6
+    alarm_failures: PositiveInt = 5
+    alarm_failure_ratio: Annotated[float, Field(ge=1)] = 3
+    alarm_floor_s: Annotated[float, Field(ge=0)] = 300
+    asked_floor_s: Annotated[float, Field(ge=0)] = 60
+
+    @field_validator("ok", "failed")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word.lower() for word in value)
+
+    def expression(self, name: str) -> str:
+        """The SQL of `id` to `tokens_out` in brackets; on a line of its own, as it may end with a comment."""
+        return f"({getattr(self, name)}\n)"
+
+
+class Detect(Group):
+    """Which inference requests are odd; see core/detect.py. The thresholds are the document's."""
+
+    enabled: bool = True
+    policy: Literal["fixed"] = "fixed"
+    method: Literal["either", "both"] = "either"  # which scores must pass their threshold
+    if_threshold: Share = 0.7
+    lof_threshold: Annotated[float, Field(ge=1)] = 1.5
+    neighbours: PositiveInt = 20
+    trees: PositiveInt = 100
+    tree_rows: Annotated[int, Field(ge=2)] = 256
+    min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
+    max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest
