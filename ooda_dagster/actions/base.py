@@ -62,8 +62,8 @@ class ActionType(Protocol):
         """What the catalogue holds now."""
         ...
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
-        """Remove what a failed apply left. Only ever called where presence is BROKEN."""
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
+        """Remove what a failed apply left, by the statements that are returned. Never called on what is FOREIGN."""
         ...
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:

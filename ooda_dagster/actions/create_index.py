@@ -10,6 +10,7 @@ from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.identifiers import OWN_COMMENT, qualified, quote_literal
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import IN_FLIGHT
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
@@ -33,7 +34,8 @@ def spec_from_json(value: dict[str, Any]) -> IndexSpec:
 def propose_index(spec: IndexSpec, *, name: str | None = None, **fields: Any) -> Proposal:
     """A proposal to build `spec`. `fields` are those of Proposal that do not follow from it."""
     name = name or spec.name
-    described = f"Build an index on {spec.relation} ({', '.join(c.text for c in spec.columns)})"
+    # Of an expression or a predicate that holds a value, only the statements do: they are for those who approve.
+    described = f"Build an index on {spec.relation} ({', '.join(_told(c) for c in spec.columns)})"
     values = {
         "action_type": CreateIndex.name,
         "identity": spec.identity,
@@ -47,6 +49,10 @@ def propose_index(spec: IndexSpec, *, name: str | None = None, **fields: Any) ->
         "spec": spec_to_json(spec),
     }
     return Proposal(**{**values, **fields})
+
+
+def _told(column: IndexColumn) -> str:
+    return column.text if column.expression is None else scrubbed(column.text)
 
 
 class CreateIndex:
@@ -78,7 +84,7 @@ class CreateIndex:
         if table is None:
             raise SupersededError(f"{spec.relation} does not exist any more")
         return {
-            "indexes": {i.label: i.definition for i in table.indexes},
+            "indexes": {i.label: scrubbed(i.definition) for i in table.indexes},
             "rows": table.rows,
             "bytes": table.bytes,
             "owner": table.owner,
@@ -115,7 +121,7 @@ class CreateIndex:
             lock_timeout_s=settings.acting.lock_timeout_s,
             timeout_s=settings.acting.lock_timeout_s,
         )
-        return Applied(index.oid, [comment], {"bytes": index.bytes, "definition": index.definition})
+        return Applied(index.oid, [comment], {"bytes": index.bytes, "definition": scrubbed(index.definition)})
 
     def undo(self, action: Action, session: Acting, settings: Settings) -> Applied:
         _, schema, name = _object(action)
@@ -132,9 +138,11 @@ class CreateIndex:
         index = session.index(schema, name)
         return Presence.ABSENT if index is None else self._presence_of(index, action)
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         spec, _, name = _object(action)
-        self._drop(action, session, settings, [spec.drop(name=name)])
+        statements = [spec.drop(name=name)]
+        self._drop(action, session, settings, statements)
+        return statements
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:
         _, schema, name = _object(action)

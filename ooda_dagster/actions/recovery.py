@@ -197,9 +197,11 @@ def settle(
         ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
         _settle_looks(action, ledger, settings)
         return f"{action.object_name}: adopted, the server had finished it"
-    if presence in (Presence.BROKEN, Presence.COMPLETE):
-        kind.remove_debris(action, session, settings)
-    ledger.actions.transition(action.action_id, State.FAILED, actor=actor, reason=why, error=why, closed_at=clock())
+    ours = presence in (Presence.BROKEN, Presence.COMPLETE)
+    detail = {"statements": kind.remove_debris(action, session, settings)} if ours else {}
+    ledger.actions.transition(
+        action.action_id, State.FAILED, actor=actor, reason=why, detail=detail, error=why, closed_at=clock()
+    )
     return f"{action.object_name}: {why}; " + (
         "removed what was begun" if presence == Presence.BROKEN else "nothing left"
     )

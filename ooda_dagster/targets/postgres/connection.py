@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import sql
+from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_loads
 
+from ooda_dagster.core.errors import server_words, silenced
 from ooda_dagster.targets.base import MissingRightError, TargetError, TargetUnreachableError
-from ooda_dagster.targets.postgres.queries import marked
+from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 
 CONNECT_TIMEOUT_S = 10
 #: A host that vanished tells nobody, and no timeout of the server's helps: its session is given up within a minute.
@@ -37,7 +43,11 @@ ACTING_SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "60s",
     "client_connection_check_interval": "500ms",
 }
-
+#: Names in our own statements mean the server's own objects, whatever search_path a role or a database is given and
+#: whatever stands in public: a function or an operator of somebody's would run with our rights. The path that the
+#: session would have had is kept in a setting beside it.
+_PINNED_PATH = "pg_catalog, pg_temp"
+_GIVEN_PATH = "pg_catalog.set_config('search_path', pg_catalog.current_setting('ooda.search_path', true), {local})"
 
 #: Where a password's @ or / was taken for the end of a part of the URL; what follows it may be the password's rest.
 _TORN = "a torn URL"
@@ -60,6 +70,7 @@ def connect(
             connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             row_factory=namedtuple_row,
             prepare_threshold=None,  # a pooler may hand each statement to another backend
+            client_encoding="UTF8",
             **_ALIVE,
         )
     except psycopg.ProgrammingError:
@@ -68,14 +79,57 @@ def connect(
     except psycopg.OperationalError as error:
         raise TargetUnreachableError(_explain(error, dsn)) from None
     try:
-        connection.execute(
-            marked("select pg_catalog.set_config(s.n, s.v, false) from unnest(%s::text[], %s::text[]) s(n, v)"),
-            (list(settings), list(settings.values())),
-        )
+        connection.execute(_opening(settings))
     except psycopg.Error as error:
         connection.close()
-        raise TargetError(f"the session's limits cannot be set: {error.diag.message_primary}") from error
+        words = server_words(error)
+        silenced(error)
+        raise TargetError(f"the session's limits cannot be set: {words}") from error
+    for name in ("text", "varchar", "bpchar", "name"):
+        connection.adapters.register_loader(name, _Lenient)
+    set_json_loads(lambda data: json.loads(bytes(data).decode(errors="replace")), connection)
     return connection
+
+
+class _Lenient(Loader):
+    """Text of a SQL_ASCII database may be in any encoding: what is no UTF-8 is read as a replacement character."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode(errors="replace")
+
+
+def _opening(settings: Mapping[str, str]) -> sql.Composable:
+    """A session's first statements, in one message and with nothing in them that a search_path could lead astray."""
+    kept = "select pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), false)"
+    limits = [f"set {name} = {sql.Literal(value).as_string(None)}" for name, value in settings.items()]
+    return trusted("; ".join(f"{text} {MARKER}" for text in (kept, *limits, f"set search_path = {_PINNED_PATH}")))
+
+
+@contextmanager
+def foreign_code(connection: psycopg.Connection[Any], *, given_path: bool = False) -> Iterator[None]:
+    """Around a statement that may call functions of the user's: views, policies, mapped expressions, and what the
+    planner computes beforehand.
+
+    In a read-only transaction that is rolled back none of them writes, and none leaves the session with other settings
+    than it had. given_path: names mean what they mean to a session of this role.
+    """
+    connection.execute(marked("begin read only"))
+    try:
+        if given_path:
+            connection.execute(trusted(f"select {_GIVEN_PATH.format(local='true')} {MARKER}"))
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(marked("rollback"))
+
+
+def give_path(connection: psycopg.Connection[Any]) -> None:
+    """Have names mean what they mean to a session of this role, until `pin_path`."""
+    connection.execute(trusted(f"select {_GIVEN_PATH.format(local='false')} {MARKER}"))
+
+
+def pin_path(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(trusted(f"set search_path = {_PINNED_PATH} {MARKER}"))
 
 
 def _explain(error: psycopg.OperationalError, dsn: str) -> str:
@@ -113,7 +167,8 @@ def location(dsn: str) -> str:
 
 def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
     """A driver's error as one of ours. The message holds no statement text and no literal."""
-    words = error.diag.message_primary or type(error).__name__
+    words = server_words(error)
+    silenced(error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return MissingRightError(f"{doing}: {words}" + (f". {remedy}" if remedy else ""))
     if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
