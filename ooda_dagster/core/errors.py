@@ -15,7 +15,7 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*:|password\s*=\s*)[^\s@]+", re.IGNORECASE)
 #: and of codes that nobody knows quote values.
 _NAMES_ONLY = frozenset(
     {"08", "0A", "21", "23", "24", "25", "26", "28", "2B", "34", "3D", "3F", "40", "42", "44", "53", "54", "55", "57"}
-    | {"58", "F0"}
+    | {"58", "F0", "XX"}
 )
 
 

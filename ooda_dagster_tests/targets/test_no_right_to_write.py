@@ -94,8 +94,8 @@ def _state(database: Database) -> dict[str, list[object]]:
     found["large object"] = database.execute("select lo_get(4711)")
     # The server writes the default rights out where a GRANT was in vain.
     found["rights"] = database.execute(
-        "select oid::regclass::text, coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end, "
-        "relowner))::text from pg_class order by oid"
+        "select oid::regclass::text, coalesce(relacl, acldefault("
+        "(case relkind when 'S' then 's' else 'r' end)::\"char\", relowner))::text from pg_class order by oid"
     )
     return found
 
