@@ -74,7 +74,7 @@ def planted(
     database.execute(PLANT, dsn=database.app)
     database.execute(
         DDL.format(id="bigint") + f"; alter table inference_requests add prompt text default '{M['prompt']}'; "
-        f"insert into inference_requests (inference_id, request_timestamp, total_duration_ms, status, task_type) select "
+        "insert into inference_requests (inference_id, request_timestamp, total_duration_ms, status, task_type) select "
         f"g, now(), 5, '{M['requested']}', 'o' from generate_series(1, 20) g",
         dsn=database.app,
     )

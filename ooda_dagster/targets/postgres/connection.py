@@ -79,7 +79,9 @@ def connect(
     except psycopg.OperationalError as error:
         raise TargetUnreachableError(_explain(error, dsn)) from None
     try:
-        connection.execute(_opening(settings))
+        # Bytes of a SQL_ASCII database are of no encoding: asked for as UTF-8, one that is none fails the statement.
+        raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+        connection.execute(_opening({**settings, "client_encoding": "SQL_ASCII"} if raw else settings))
     except psycopg.Error as error:
         connection.close()
         words = server_words(error)
@@ -87,7 +89,7 @@ def connect(
         raise TargetError(f"the session's limits cannot be set: {words}") from error
     for name in ("text", "varchar", "bpchar", "name"):
         connection.adapters.register_loader(name, _Lenient)
-    set_json_loads(lambda data: json.loads(bytes(data).decode(errors="replace")), connection)
+    set_json_loads(_loads, connection)
     return connection
 
 
@@ -98,9 +100,15 @@ class _Lenient(Loader):
         return bytes(data).decode(errors="replace")
 
 
-def _opening(settings: Mapping[str, str]) -> sql.Composable:
+def _loads(data: str | bytes) -> Any:
+    return json.loads(data if isinstance(data, str) else data.decode(errors="replace"))
+
+
+def _opening(settings: Mapping[str, str]) -> sql.SQL:
     """A session's first statements, in one message and with nothing in them that a search_path could lead astray."""
     kept = "select pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), false)"
+    # A time in another style cannot be read; the order of day and month, which texts of theirs go by, stays.
+    settings = {**settings, "datestyle": "ISO", "intervalstyle": "postgres", "standard_conforming_strings": "on"}
     limits = [f"set {name} = {sql.Literal(value).as_string(None)}" for name, value in settings.items()]
     return trusted("; ".join(f"{text} {MARKER}" for text in (kept, *limits, f"set search_path = {_PINNED_PATH}")))
 

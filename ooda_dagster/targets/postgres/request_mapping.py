@@ -69,11 +69,11 @@ def _types(
 ) -> dict[str, int]:
     """Types of the expressions; a wrong one is named here."""
     listed = ", ".join(f"{{{name}}} as {name}" for name in parts if name != "table")
-    text = trusted(f"select {listed} from {{table}} limit 0 /* ooda */").format(**parts)  # noqa: S608
+    text = trusted(f"select {listed} from {{table}} limit %s /* ooda */").format(**parts)  # noqa: S608
     try:
-        # With parameters, though there are none: without, %% would be sent as it is.
+        # With a parameter: the server then takes one statement alone, whatever an expression holds.
         with foreign_code(connection):
-            described = connection.execute(text, ()).description or ()
+            described = connection.execute(text, (0,)).description or ()
     except psycopg.Error as error:
         raise told(error, doing, remedy) from error
     return {column.name: column.type_code for column in described}
