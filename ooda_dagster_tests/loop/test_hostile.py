@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ from ooda_dagster_tests.loop.trap import lay, silent
 from ooda_dagster_tests.support import Database, work
 
 MB = 1_000_000
+
+
+def mostly_slow(names: Iterable[str], *quick: str) -> list[Any]:
+    """All of them; but for some they belong to the full matrix."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +170,7 @@ def acting(trapped: Database, books: Ledger, home: Path) -> Loop:
     return make_loop(trapped, books, home, Mode.AUTO)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "a quote and an injection", "63 bytes of two"))
 def test_a_hostile_name_is_built_on_commented_and_undone(name: str, trapped: Database, acting: Loop) -> None:
     odd, schema = NAMES[name], f"s{uuid.uuid4().hex[:6]}" + NAMES[name][:12]
     relation = qualified(schema, odd)
@@ -310,7 +315,7 @@ GROUNDS = {
 }
 
 
-@pytest.mark.parametrize("name", GROUNDS)
+@pytest.mark.parametrize("name", mostly_slow(GROUNDS, "names of pg_catalog in a role's path", "odd formats"))
 def test_a_cycle_on_a_hostile_database_calls_nothing_of_it(
     name: str, database: Database, books: Ledger, home: Path
 ) -> None:
@@ -349,7 +354,7 @@ def test_an_event_trigger_that_refuses_us_is_named_and_nothing_is_left(
     assert set(database.indexes()) == {"orders_pkey"}
 
 
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
+@pytest.mark.parametrize("encoding", mostly_slow(["SQL_ASCII", "LATIN1", "EUC_JP"], "SQL_ASCII"))
 def test_a_database_that_is_not_utf8_is_read_and_changed(
     encoding: str, target_server: Cluster, books: Ledger, home: Path
 ) -> None:

@@ -105,12 +105,17 @@ def _loads(data: str | bytes) -> Any:
 
 
 def _opening(settings: Mapping[str, str]) -> sql.SQL:
-    """A session's first statements, in one message and with nothing in them that a search_path could lead astray."""
-    kept = "select pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), false)"
+    """A session's first statement, with nothing in it that a search_path could lead astray.
+
+    No SET: the server counts that as the same statement as the user's own, and only ours is marked.
+    """
     # A time in another style cannot be read; the order of day and month, which texts of theirs go by, stays.
-    settings = {**settings, "datestyle": "ISO", "intervalstyle": "postgres", "standard_conforming_strings": "on"}
-    limits = [f"set {name} = {sql.Literal(value).as_string(None)}" for name, value in settings.items()]
-    return trusted("; ".join(f"{text} {MARKER}" for text in (kept, *limits, f"set search_path = {_PINNED_PATH}")))
+    wanted = {**settings, "datestyle": "ISO", "intervalstyle": "postgres", "standard_conforming_strings": "on"}
+    calls = ["pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), false)"]
+    for name, value in {**wanted, "search_path": _PINNED_PATH}.items():
+        calls.append(f"pg_catalog.set_config('{name}', {sql.Literal(value).as_string(None)}, false)")
+    columns = ", ".join(f"{call} as c{n}" for n, call in enumerate(calls))
+    return trusted(f"select {columns} {MARKER}")
 
 
 @contextmanager
@@ -137,7 +142,7 @@ def give_path(connection: psycopg.Connection[Any]) -> None:
 
 
 def pin_path(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(trusted(f"set search_path = {_PINNED_PATH} {MARKER}"))
+    connection.execute(marked("select pg_catalog.set_config('search_path', %s, false)"), (_PINNED_PATH,))
 
 
 def _explain(error: psycopg.OperationalError, dsn: str) -> str:
