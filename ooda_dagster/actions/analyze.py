@@ -84,8 +84,9 @@ class Analyze:
         done = kept.last_analyze is not None and as_json(kept.last_analyze) != action.prior_state.get("last_analyze")
         return Presence.COMPLETE if done else Presence.ABSENT
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         """There is none: statistics are replaced in one transaction, or not at all."""
+        return []
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:
         return {}

@@ -74,8 +74,11 @@ class ActionType(Protocol):
         """What the catalogue holds now."""
         ...
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
-        """Remove what a failed apply left. Only ever called where presence is BROKEN, PARTIAL or COMPLETE."""
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
+        """Remove what a failed apply left, by the statements that are returned.
+
+        Only ever called where presence is BROKEN, PARTIAL or COMPLETE.
+        """
         ...
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified, quote_literal
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import IN_FLIGHT
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
@@ -40,7 +41,8 @@ def spec_from_json(value: dict[str, Any]) -> IndexSpec:
 def propose_index(spec: IndexSpec, *, name: str | None = None, **others: Any) -> Proposal:
     """A proposal to build `spec`. `others` are those of Proposal that do not follow from it."""
     name = name or spec.name
-    described = f"Build an index on {spec.relation} ({', '.join(c.text for c in spec.columns)})"
+    # Of an expression or a predicate that holds a value, only the statements do: they are for those who approve.
+    described = f"Build an index on {spec.relation} ({', '.join(_told(c) for c in spec.columns)})"
     values = {
         "action_type": CreateIndex.name,
         "identity": spec.identity,
@@ -54,6 +56,10 @@ def propose_index(spec: IndexSpec, *, name: str | None = None, **others: Any) ->
         "spec": spec_to_json(spec),
     }
     return Proposal(**{**values, **others})
+
+
+def _told(column: IndexColumn) -> str:
+    return column.text if column.expression is None else scrubbed(column.text)
 
 
 class CreateIndex:
@@ -96,7 +102,7 @@ class CreateIndex:
         if table is None:
             raise SupersededError(f"{spec.relation} does not exist any more")
         return {
-            "indexes": {i.label: i.definition for i in table.indexes},
+            "indexes": {i.label: scrubbed(i.definition) for i in table.indexes},
             "rows": table.rows,
             "bytes": table.bytes,
             "owner": table.owner,
@@ -127,7 +133,7 @@ class CreateIndex:
         if index is None or not index.valid:
             raise TargetError(f"{qualified(schema, name)} is not valid after its build")
         sent = [] if index.comment == own_comment(action) else [self._sign(action, session, settings)]
-        return Applied(index.oid, sent, {"bytes": index.bytes, "definition": index.definition})
+        return Applied(index.oid, sent, {"bytes": index.bytes, "definition": scrubbed(index.definition)})
 
     def _sign(self, action: Action, session: Acting, settings: Settings) -> str:
         """Comment the finished index; returns the statement."""
@@ -160,9 +166,11 @@ class CreateIndex:
             return Presence.FOREIGN if _renamed(action, session) else Presence.ABSENT
         return self._presence_of(index, action)
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         spec, _, name = object_of(action)
-        self._drop(action, session, settings, [spec.drop(name=name)])
+        statements = [spec.drop(name=name)]
+        self._drop(action, session, settings, statements)
+        return statements
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:
         _, schema, name = object_of(action)

@@ -232,8 +232,7 @@ class CreatePartitionedIndex(CreateIndex):
             return super().undo(action, session, settings)
         if self.presence(action, session) == Presence.FOREIGN:
             raise RefusedError(f"{found[0].label} {THEIRS}")
-        self.remove_debris(action, session, settings)
-        return Applied(None, list(action.undo), self.usage_of(found))
+        return Applied(None, self.remove_debris(action, session, settings), self.usage_of(found))
 
     def presence(self, action: Action, session: Observing | Acting) -> Presence:
         presence = super().presence(action, session)
@@ -244,18 +243,21 @@ class CreatePartitionedIndex(CreateIndex):
             return Presence.FOREIGN
         return Presence.PARTIAL if presence == Presence.BROKEN and action.state in IN_FLIGHT else presence
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         """Drop it all: what is not attached yet first, so that the root is there as long as anything is."""
         spec, schema, name = object_of(action)
         attached = {a.label for a in session.attached(schema, name)}
         tree = {p.key: p for p in session.partitions(spec.schema, spec.table)}
         kept = [tree[p.key] for p in _partitions(action.spec) if p.key in tree]
         *loose, root = reversed([p for p in parts_of(spec, name, kept) if p.parent is None or p.label not in attached])
+        sent: list[str] = []
         for part in loose:
             index = session.index(part.spec.schema, part.name)
             if index is not None and self._is_part(index, part, action):
                 self._drop_part(action, part, session, settings)
+                sent.append(part.drop)
         self._drop_part(action, root, session, settings)
+        return [*sent, root.drop]
 
     def _drop_part(self, action: Action, part: Part, session: Acting, settings: Settings) -> None:
         if part.partitioned:

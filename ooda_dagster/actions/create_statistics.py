@@ -117,9 +117,10 @@ class CreateStatistics:
         unsigned = made.comment is None and action.object_oid is None and action.state in IN_FLIGHT
         return Presence.COMPLETE if ours and (made.comment == own_comment(action) or unsigned) else Presence.FOREIGN
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         for statement in action.undo:
             send(action, session, settings, statement)
+        return list(action.undo)
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:
         """The server does not count what extended statistics are asked for."""

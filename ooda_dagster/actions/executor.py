@@ -15,7 +15,7 @@ from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
-from ooda_dagster.actions.tries import Tries, apply_with_tries
+from ooda_dagster.actions.tries import Tries, apply_with_tries, with_statements
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -165,7 +165,9 @@ class Executor:
             action.action_id,
             State.APPLIED,
             actor=self._actor,
-            detail={"statements": applied.statements, **applied.detail, **tries.detail, "phases_ms": watch.phases_ms},
+            detail=with_statements(
+                {**applied.detail, **tries.detail, "phases_ms": watch.phases_ms}, applied.statements
+            ),
             object_oid=applied.object_oid,
             applied_at=self._clock(),
             duration_ms=(time.monotonic() - started) * 1000,
@@ -243,7 +245,7 @@ class Executor:
             action.action_id,
             State.REVERTED,
             actor=self._actor,
-            detail={"statements": undone.statements, **undone.detail, **tries.detail},
+            detail=with_statements({**undone.detail, **tries.detail}, undone.statements),
             reverted_at=self._clock(),
         )
         return Outcome(action)

@@ -16,7 +16,7 @@ from typing import Any
 from ooda_dagster.actions.base import ActionType, Presence, Say
 from ooda_dagster.actions.looks import settle_looks
 from ooda_dagster.actions.registry import TYPES
-from ooda_dagster.actions.tries import Tries
+from ooda_dagster.actions.tries import Tries, with_statements
 from ooda_dagster.core.journal import IN_FLIGHT, LIVE, IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -217,8 +217,9 @@ def settle(
         ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
         _settle_looks(action, ledger, settings)
         return f"{action.object_name}: adopted, {how}"
-    if presence in (Presence.BROKEN, Presence.PARTIAL, Presence.COMPLETE):
-        kind.remove_debris(action, session, settings)
+    ours = presence in (Presence.BROKEN, Presence.PARTIAL, Presence.COMPLETE)
+    if ours:
+        detail = with_statements(detail or {}, kind.remove_debris(action, session, settings))
     ledger.actions.transition(
         action.action_id, State.FAILED, actor=actor, reason=why, detail=detail, error=why, closed_at=clock()
     )
@@ -242,7 +243,7 @@ def _finish_undo(
             action.action_id, State.REVERT_FAILED, actor=actor, reason=why, detail=tries.detail, error=why
         )
         return f"{action.object_name}: its undo failed: {error}"
-    detail = {"statements": undone.statements, **undone.detail, **tries.detail}
+    detail = with_statements({**undone.detail, **tries.detail}, undone.statements)
     ledger.actions.transition(
         action.action_id, State.REVERTED, actor=actor, detail=detail, reverted_at=datetime.now(UTC)
     )

@@ -79,8 +79,7 @@ class SetStatisticsTarget:
         if now == action.spec["before"]:  # a worker died before it analysed
             send_analyze(action, session, settings, action.undo[1])
             return Applied(None, action.undo[1:])
-        self.remove_debris(action, session, settings)
-        return Applied(None, list(action.undo))
+        return Applied(None, self.remove_debris(action, session, settings))
 
     def presence(self, action: Action, session: Observing | Acting) -> Presence:
         kept = kept_of(action, session)
@@ -93,10 +92,11 @@ class SetStatisticsTarget:
         untouched = now == action.spec["before"] and action.state in IN_FLIGHT
         return Presence.ABSENT if untouched else Presence.FOREIGN
 
-    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> None:
+    def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         alter, analyze = action.undo
         send(action, session, settings, alter)
         send_analyze(action, session, settings, analyze)
+        return [alter, analyze]
 
     def usage(self, action: Action, session: Observing) -> dict[str, Any]:
         return {}

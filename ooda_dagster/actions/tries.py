@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ooda_dagster.actions.base import ActionType, Applied, Presence, Say
@@ -33,6 +33,8 @@ class Tries:
         self._say = say
         self._clock = clock
         self.rows: list[dict[str, Any]] = []
+        #: By which debris was removed between tries.
+        self.removed: list[str] = []
 
     def run(self, work: Callable[[], Applied]) -> Applied:
         """Run `work` until it loses no lock. Raises its last LostLockError when tries or budget are used up."""
@@ -57,7 +59,13 @@ class Tries:
     @property
     def detail(self) -> dict[str, Any]:
         """For the journal; nothing where the first try did it."""
-        return {"tries": self.rows} if any("lost" in row for row in self.rows) else {}
+        found: dict[str, Any] = {"tries": self.rows} if any("lost" in row for row in self.rows) else {}
+        return with_statements(found, self.removed) if self.removed else found
+
+
+def with_statements(detail: dict[str, Any], sent: Sequence[str]) -> dict[str, Any]:
+    """A journal's detail with further statements that were sent."""
+    return {**detail, "statements": [*detail.get("statements", ()), *sent]}
 
 
 def apply_with_tries(action: Action, kind: ActionType, session: Acting, settings: Settings, tries: Tries) -> Applied:
@@ -73,21 +81,21 @@ def apply_with_tries(action: Action, kind: ActionType, session: Acting, settings
             if presence in (Presence.COMPLETE, Presence.PARTIAL):
                 return kind.adopt(action, session, settings)
             if presence == Presence.BROKEN:
-                kind.remove_debris(action, session, settings)
+                tries.removed += kind.remove_debris(action, session, settings)
             return kind.apply(action, session, settings)
         except LostLockError:
-            clean = _clear(action, kind, session, settings)
+            clean = _clear(action, kind, session, settings, tries)
             raise
 
     return tries.run(work)
 
 
-def _clear(action: Action, kind: ActionType, session: Acting, settings: Settings) -> bool:
+def _clear(action: Action, kind: ActionType, session: Acting, settings: Settings, tries: Tries) -> bool:
     """Remove debris before the pause, so that what stands there after it is somebody else's. False: some is left."""
     presence = kind.presence(action, session)
     if presence == Presence.BROKEN:
         try:
-            kind.remove_debris(action, session, settings)
+            tries.removed += kind.remove_debris(action, session, settings)
         except LostLockError:
             return False
     return presence in (Presence.ABSENT, Presence.BROKEN, Presence.FOREIGN)

@@ -108,7 +108,13 @@ def advise(
     heavy = worth_judging(workload, policy)
     readable, unread = shapes_of(workload.statements[: max(policy.max_statements, 1)], catalogue)
     names = {s.fingerprint for s in heavy}
-    result.unjudged += [(s, why) for s, why in unread if s.fingerprint in names]
+    result.unjudged += [(s, why) for s, why in unread if s.fingerprint in names or s.total_ms is None]
+    # Of a server it is left out silently; who puts it into a file wonders.
+    result.unjudged += [
+        (s, "it is no query and no write of rows: no index serves it")
+        for s, _ in readable
+        if s.total_ms is None and s.kind == "other"
+    ]
     result.unjudged += [
         (s, f"only the first {policy.max_statements} statements are looked at")
         for s in workload.statements[policy.max_statements :]

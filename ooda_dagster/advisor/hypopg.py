@@ -9,8 +9,10 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.advisor.pricing import Price, PricingError, price_of
+from ooda_dagster.core.errors import server_words
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.targets.base import Capabilities
+from ooda_dagster.targets.postgres.connection import foreign_code
 from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 
 _GENERIC_SINCE = 16  # EXPLAIN (GENERIC_PLAN)
@@ -36,7 +38,7 @@ class HypopgPricing:
                 self._create(spec)
                 possible.add(spec)
             except psycopg.Error as error:
-                self._refused[spec.definition] = error.diag.message_primary or "hypopg refuses it"
+                self._refused[spec.definition] = server_words(error)
         self._show(())
         return possible
 
@@ -48,9 +50,10 @@ class HypopgPricing:
         self._show(on)
         options = "FORMAT JSON, GENERIC_PLAN" if generic else "FORMAT JSON"
         try:
-            row = self._connection.execute(trusted(f"EXPLAIN ({options}) {text} {MARKER}")).fetchone()
+            with foreign_code(self._connection, given_path=True):
+                row = self._connection.execute(trusted(f"EXPLAIN ({options}) {text} {MARKER}")).fetchone()
         except psycopg.errors.InsufficientPrivilege as error:
-            raise PricingError(f"EXPLAIN is not allowed: {error.diag.message_primary}") from error
+            raise PricingError(f"EXPLAIN is not allowed: {server_words(error)}") from error
         except psycopg.Error as error:
             raise PricingError(f"EXPLAIN failed ({error.sqlstate})") from error
         assert row is not None

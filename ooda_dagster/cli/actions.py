@@ -22,6 +22,7 @@ from ooda_dagster.cli.session import (
     with_ledger,
 )
 from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.text import size
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.store import os_user
@@ -47,7 +48,7 @@ def list_actions(
             fail(f"{state!r} is no state; they are: {', '.join(State)}", Exit.CONFIG)
         found = ledger.actions.list(target, states=[State(state)] if state else None)
         if as_json:
-            emit({"actions": [as_dict(a) for a in found]})
+            emit({"actions": [in_list(a) for a in found]})
             return
         table(
             f"{len(found)} actions",
@@ -166,7 +167,7 @@ def rollback(
         outcomes = [by_hand.rollback(loop, action, by=os_user(), why=why) for action in found]
         stuck = [o for o in outcomes if not o.done]
         if as_json:
-            emit({"actions": [as_dict(o.action) for o in outcomes], "failed": [o.note for o in stuck]})
+            emit({"actions": [in_list(o.action) for o in outcomes], "failed": [o.note for o in stuck]})
         else:
             for outcome in outcomes:
                 note = f": {outcome.note}" if outcome.note else ""
@@ -230,3 +231,13 @@ def _effect(action: Action) -> float | None:
 def as_dict(action: Action) -> dict[str, Any]:
     """An action as JSON."""
     return {field: getattr(action, field) for field in Action.__dataclass_fields__}
+
+
+def in_list(action: Action) -> dict[str, Any]:
+    """An action as JSON without literals: the exact statements are for who asks for the one action, or approves."""
+    found = as_dict(action)
+    for name in ("statements", "undo"):
+        found[name] = [scrubbed(text) for text in found[name]]
+    found["identity"] = scrubbed(action.identity)
+    found["spec"] = {name: value for name, value in action.spec.items() if name in ("schema", "table", "method")}
+    return found

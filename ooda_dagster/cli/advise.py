@@ -15,6 +15,7 @@ from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, name_of
 from ooda_dagster.config import ConfigError, home_directory, load_config
 from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Advice, parse_budget
 from ooda_dagster.core.text import cut, size
 from ooda_dagster.loop.whatif import pricing_for
@@ -105,7 +106,7 @@ def as_dict(advised: Advised, blind: list[BlindSpot]) -> dict[str, Any]:
                 "serves": [
                     {
                         "id": s.statement.label or s.statement.fingerprint,
-                        "sql": cut(s.statement.text),
+                        "sql": cut(scrubbed(s.statement.text)),
                         "cost_before": s.cost_before,
                         "cost_after": s.cost_after,
                         "saved_ms_per_hour": s.saved_ms_per_hour,
@@ -123,10 +124,10 @@ def as_dict(advised: Advised, blind: list[BlindSpot]) -> dict[str, Any]:
         "candidates": advised.candidates,
         "timed_out": advised.timed_out,
         "served_already": [
-            {"id": s.label or s.fingerprint, "sql": cut(s.text), "index": i.label} for s, i in advised.served
+            {"id": s.label or s.fingerprint, "sql": cut(scrubbed(s.text)), "index": i.label} for s, i in advised.served
         ],
         "not_judged": [
-            {"id": s.label or s.fingerprint, "sql": cut(s.text), "reason": why} for s, why in advised.unjudged
+            {"id": s.label or s.fingerprint, "sql": cut(scrubbed(s.text)), "reason": why} for s, why in advised.unjudged
         ],
         "blind_spots": [b.model_dump() for b in blind] + [{"what": k, "why": v} for k, v in advised.blind.items()],
         "reason": advised.reason,
@@ -147,16 +148,16 @@ def _show(advised: Advised, blind: list[BlindSpot]) -> None:
             )
             for s in r.serves[:5]:
                 better = 100 * (1 - s.cost_after / s.cost_before)
-                out.print(f"    −{better:.0f} %  {cut(s.statement.text, 100)}", markup=False, style="dim")
+                out.print(f"    −{better:.0f} %  {cut(scrubbed(s.statement.text), 100)}", markup=False, style="dim")
         out.print()
     else:
         out.print(f"\nNothing to build: {advised.reason}.\n")
     if advised.served:
-        rows = {(i.label, cut(s.text, 100)) for s, i in advised.served}
+        rows = {(i.label, cut(scrubbed(s.text), 100)) for s, i in advised.served}
         table("What already serves", ["index", "statement"], sorted(rows)[:15])
         _more(len(rows))
     if advised.unjudged:
-        rows = [(s.label, why, cut(s.text, 160)) for s, why in advised.unjudged]
+        rows = [(s.label, why, cut(scrubbed(s.text), 160)) for s, why in advised.unjudged]
         table("Statements that could not be judged", ["id", "reason", "statement"], rows[:15], below=["statement"])
         _more(len(rows))
     if blind or advised.blind:

@@ -17,6 +17,8 @@ from ooda_dagster.targets.base import Observing, Target, TargetError
 
 #: A quoted or a bare literal: a text without one tells no more than its normalised form.
 _LITERAL = re.compile(r"'|(?<![\w$])\d")
+#: A password's column, function or connection string: of those not even the short-lived table is told.
+_SECRET = re.compile(r"passw|pwd|secret|crypt|token\b|api_?key|credential", re.IGNORECASE)
 _TO_FRAME = {"calls": "n", "total_ms": "sum_ms", "total_ms_sq": "sum_ms_sq"}
 
 
@@ -101,7 +103,7 @@ def _sample_literals(
         # A utility statement is not for EXPLAIN, and may hold a password.
         if known.get(query_id) is None or is_own(text) or kind_of(text) == "other":
             continue
-        if _LITERAL.search(text):
+        if _LITERAL.search(text) and not _SECRET.search(text):
             found.append((fingerprint(text), text))
     ledger.literals.keep(name, found, now=now, days=policy.keep_literals_d)
 

@@ -96,8 +96,10 @@ def parseable(text: str) -> bool:
 def kind_of(text: str) -> Kind:
     """What the statement does at its top: reading, writing or something else. Never raises."""
     try:
-        statements = pglast.parse_sql(text) if parseable(text) else ()
+        statements = pglast.parse_sql(text) if parseable(text) else None
     except (pglast.Error, ValueError, RecursionError):
+        statements = None
+    if statements is None:
         first = text.split(None, 1)[0].lower() if text.split() else ""
         return _FIRST_WORDS.get(first, "other")
     if len(statements) != 1:

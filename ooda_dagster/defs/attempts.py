@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+import psycopg
 from pydantic import ValidationError
 
 from ooda_dagster.config import ConfigError
 from ooda_dagster.core.contracts import ContractError
-from ooda_dagster.core.errors import one_line
+from ooda_dagster.core.errors import one_line, silenced
 from ooda_dagster.core.messages import Message
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.ledger.conversations import APPROVAL
@@ -33,6 +34,7 @@ def attempt(
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
+        _silence(error)
         if begun is None:
             raise
         why = reason(error)
@@ -48,6 +50,14 @@ def attempt(
             raise dg.RetryRequested(max_retries=1, seconds_to_wait=policy.retry_s) from error
         cycle.interrupt(loop, begun.analysis_id, why)
         raise
+
+
+def _silence(error: BaseException | None) -> None:
+    """Dagster keeps the text of an error and of all that it was raised from; a driver's own text quotes rows."""
+    while error is not None:
+        if isinstance(error, psycopg.Error):
+            silenced(error)
+        error = error.__cause__ or error.__context__
 
 
 def reason(error: Exception) -> str:

@@ -50,6 +50,7 @@ def create_engine(dsn: str) -> sa.Engine:
         pool_size=2,
         max_overflow=3,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error of a statement quotes them, and a sampled text is one
         connect_args={"application_name": "ooda/ledger", "connect_timeout": 10},
     )
 

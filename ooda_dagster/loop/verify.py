@@ -10,6 +10,7 @@ from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
@@ -268,7 +269,7 @@ def record_improvement(loop: Loop, action: Action) -> None:
             "analysis_id": action.analysis_id,
             "hypothesis_type": action.action_type,
             "analysis_results": {"predicted": action.predicted, "verdict": action.verdict_reason, "n": look["n"]},
-            "generated_code": "; ".join(action.statements),
+            "generated_code": "; ".join(scrubbed(s) for s in action.statements),
             "target_file": action.relation,
             "change_type": action.action_type,
             "risk_level": action.risk.capitalize(),

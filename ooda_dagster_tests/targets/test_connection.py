@@ -13,7 +13,7 @@ import pytest
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.targets.base import RefusedError, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.connection import location
+from ooda_dagster.targets.postgres.connection_errors import location
 from ooda_dagster_tests.support import Database
 from ooda_dagster_tests.targets.ground import PASSWORD, Role, login_role
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
 from ooda_dagster.core.request_settings import Requests
+from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
+from ooda_dagster.targets.postgres.connection import foreign_code, give_path
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.support import Database
@@ -51,6 +54,7 @@ def session(database: Database) -> Iterator[PostgresObserving]:
         "create function f() returns void language sql as 'insert into t values (9)'"
     )
     with PostgresTarget("t", database.superuser).observing("test") as opened:
+        give_path(opened.connection)
         yield opened
 
 
@@ -92,3 +96,61 @@ def test_every_statement_that_is_sent_carries_our_mark(database: Database, sessi
         "and query not like '%%/* ooda */' and query not ilike '%%pg_stat_statements_reset%%'"
     )
     assert unmarked == []
+
+
+WRITER = """
+create function write() returns int language plpgsql {how} security definer as $$
+begin
+    perform set_config('default_transaction_read_only', 'off', false);
+    insert into public.t values (9);
+    return 1;
+end $$
+"""
+
+
+def test_a_security_definer_writer_fails_in_our_session(database: Database, session: PostgresObserving) -> None:
+    database.execute(WRITER.format(how="volatile"))
+    with PostgresTarget("t", database.observe).observing("test") as observing:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            observing.connection.execute(trusted("select public.write()"))
+    assert database.execute("select array_agg(a) from t") == [([1],)]
+
+
+def test_a_function_that_we_are_made_to_call_cannot_open_the_session_for_the_next_one(
+    database: Database, session: PostgresObserving
+) -> None:
+    """A session may switch its default off, so a function may. What calls functions of theirs is rolled back."""
+    opener = "create function opens() returns int language plpgsql as $$ begin "
+    opener += "perform set_config('default_transaction_read_only', 'off', false); return 1; end $$"
+    database.execute(f"{opener}; {WRITER.format(how='volatile')}")
+    with PostgresTarget("t", database.observe).observing("test") as observing:
+        connection = observing.connection
+        with foreign_code(connection):
+            connection.execute(trusted("select public.opens()"))
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute(trusted("select public.write()"))
+        with pytest.raises(psycopg.errors.ActiveSqlTransaction), foreign_code(connection):
+            connection.execute(trusted("select set_config('transaction_read_only', 'off', true)"))
+        # Without that it would be open: this is what the test is about.
+        connection.execute(trusted("select public.opens()"))
+        assert connection.execute(trusted("select public.write()")).fetchone() == (1,)
+
+
+def test_a_view_of_requests_that_writes_is_refused_and_named(database: Database, session: PostgresObserving) -> None:
+    database.execute(
+        WRITER.format(how="volatile") + "; create function lies() returns int language plpgsql immutable as "
+        "$$ begin return public.write(); end $$; create view inference_requests as select g::bigint as inference_id, "
+        "now() as request_timestamp, public.lies()::float8 as total_duration_ms, 'Completed' as status, "
+        "'m' as model_id, 'o' as task_type, 1 as input_tokens, 1 as output_tokens from generate_series(1, 3) g"
+    )
+    with PostgresTarget("t", database.observe).observing("test") as observing:
+        for _ in range(2):  # the second meets whatever the first left
+            with pytest.raises(TargetError, match=r"inference_requests: a function of the database raised .*25006"):
+                _totals(observing)
+    assert database.execute("select array_agg(a) from t") == [([1],)]
+
+
+def _totals(observing: PostgresObserving) -> object:
+    table = observing.request_table(Requests())
+    assert table is not None
+    return table.totals(datetime(2020, 1, 1, tzinfo=UTC))

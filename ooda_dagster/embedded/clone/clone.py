@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from ooda_dagster.core.btree_size import PAGE_BYTES, IndexSize, KeyColumn, btree_size
+from ooda_dagster.core.errors import server_words
 from ooda_dagster.core.identifiers import qualified, quote_identifier
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.embedded.clone.files import btree_skeleton, segments
@@ -38,6 +39,9 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": 0,
     "max_connections": 20,
+    # What fails here was made of a user's values: the log would keep them.
+    "log_min_messages": "fatal",
+    "log_min_error_statement": "panic",
 }
 
 
@@ -162,7 +166,7 @@ class StatisticsClone:
                 try:
                     self._clone.execute(trusted(candidate.ddl(name=name, concurrently=False)))
                 except psycopg.Error as error:
-                    self.report.blind[f"candidate {candidate.definition}"] = error.diag.message_primary or "not created"
+                    self.report.blind[f"candidate {candidate.definition}"] = server_words(error)
                     continue
                 self._names[candidate] = name
                 made.append(candidate)

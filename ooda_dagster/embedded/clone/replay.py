@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ooda_dagster.core.errors import server_words
 from ooda_dagster.embedded.clone.source import trusted
 
 Named = tuple[str, str]  # object, statement
@@ -36,8 +37,7 @@ def replay(run: Callable[[sql.SQL], Any], statements: Iterable[Named], *, chunk:
                 run(trusted(statement))
                 failed.pop(name, None)
             except psycopg.Error as error:
-                # The primary message names objects; values would stand in the detail, which is not kept.
-                failed[name] = (error.diag.message_primary or type(error).__name__)[:200]
+                failed[name] = server_words(error)[:200]
                 again.append((name, statement))
         if len(again) == len(left):
             break

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from ooda_dagster.core.errors import server_words
 from ooda_dagster.embedded.clone.report import CloneReport
 from ooda_dagster.embedded.clone.source import Source, trusted
 
@@ -41,7 +42,7 @@ def copy_settings(source: Source, clone: psycopg.Connection[Any], report: CloneR
             clone.execute("select pg_catalog.set_config(%s, %s, false)", (row.name, row.value))
             report.settings[row.name] = row.value
         except psycopg.Error as error:
-            report.blind[f"setting {row.name}"] = error.diag.message_primary or "not taken"
+            report.blind[f"setting {row.name}"] = server_words(error)
     for name, version in _NEWER.items():
         if source.major < version:
             clone.execute(trusted(f"set {name} = off"))

@@ -26,6 +26,12 @@ _FORMATS = {
 }
 
 
+_GIVEN_PATH: LiteralString = (
+    "select pg_catalog.set_config('search_path', coalesce(nullif(pg_catalog.current_setting('ooda.search_path', true), "
+    "''), pg_catalog.current_setting('search_path')), true)"
+)
+
+
 def trusted(text: str) -> sql.SQL:
     """Text put together from our constants, quoted names, and definitions that the source's catalogue deparsed."""
     return sql.SQL(cast(LiteralString, text))
@@ -74,10 +80,13 @@ class Source:
             )
 
     def search_path(self) -> list[str]:
-        """Schemas in which the session looks names up."""
+        """Schemas in which a session of this role looks names up: the session itself may have pinned its own."""
         with self._cursor() as cursor:
+            cursor.execute(marked("begin read only"))
+            cursor.execute(marked(_GIVEN_PATH))
             cursor.execute(marked("select pg_catalog.current_schemas(false) as path"))
             row = cursor.fetchone()
+            cursor.execute(marked("rollback"))
             return list(row.path) if row else []
 
     def _cursor(self) -> psycopg.Cursor[Any]:

@@ -12,10 +12,12 @@ from typing import Any, LiteralString
 import psycopg
 
 from ooda_dagster.core.catalogue import Index
+from ooda_dagster.core.errors import server_words, silenced
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection import give_path, pin_path
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 from ooda_dagster.targets.postgres.statistics import read_table_statistics
@@ -92,21 +94,29 @@ class PostgresActing:
                 self.connection.execute(trusted(f"set {name} = '{int(seconds * 1000)}ms' {MARKER}"))
             became = role is not None and self._become(role)
             try:
+                give_path(self.connection)  # a person's operator class or function is found as they would find it
                 self.connection.execute(trusted(statement))
             except psycopg.Error:
-                if became and not self.connection.closed:
-                    self.connection.execute(marked("reset role"))
+                self._come_back(became)
                 raise
             except BaseException:  # interrupted: the statement may still run, and ends with its session
                 self.connection.close()
                 raise
-            if became:
-                self.connection.execute(marked("reset role"))
+            self._come_back(became)
         except psycopg.errors.InsufficientPrivilege as error:
-            words = error.diag.message_primary
-            raise MissingRightError(f"{words}. {self.grant_for(role)}" if role else str(words)) from error
+            words = server_words(error)
+            silenced(error)
+            raise MissingRightError(f"{words}. {self.grant_for(role)}" if role else words) from error
         except psycopg.Error as error:
             raise translate(error, "acting") from error
+
+    def _come_back(self, became: bool) -> None:
+        """The session as it was before the statement."""
+        if self.connection.closed:
+            return
+        pin_path(self.connection)
+        if became:
+            self.connection.execute(marked("reset role"))
 
     def grant_for(self, role: str) -> str:
         """The statement that gives the right which was missing: to become the owner, or the owner's own to create."""

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 
 from ooda_dagster.targets.base import AnalysisRequest
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection import foreign_code
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import query
 
 
@@ -25,7 +26,8 @@ def read_analysis_requests(connection: psycopg.Connection[Any], seen: str) -> li
     if installed(connection) != (True, True):
         return None
     try:
-        rows = connection.execute(query("read_analysis_requests"), {"seen": seen}).fetchall()
+        with foreign_code(connection):  # its owner may have given the table policies
+            rows = connection.execute(query("read_analysis_requests"), {"seen": seen}).fetchall()
     except psycopg.Error as error:
         raise translate(error, "reading requests for an analysis") from error
     return [AnalysisRequest(r.key, r.requested_at, r.requested_by, r.lookback_hours) for r in rows]

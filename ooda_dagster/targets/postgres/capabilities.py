@@ -13,7 +13,7 @@ from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres.connection import PooledConnection, is_local
 from ooda_dagster.targets.postgres.place import read_system_identifier
-from ooda_dagster.targets.postgres.queries import query
+from ooda_dagster.targets.postgres.queries import marked, query
 
 SUPPORTED = range(15, 19)
 
@@ -58,6 +58,14 @@ def read_capabilities(connection: psycopg.Connection[Any]) -> Capabilities:
         )
     if row.plan_log:
         levels.add(3)
+    if row.encoding == "SQL_ASCII":
+        blind.append(
+            BlindSpot(
+                what="names and texts that are not UTF-8",
+                why="the database is SQL_ASCII, which tells no encoding: bytes that are no UTF-8 are read as \ufffd, "
+                "and what has them in its name is left alone",
+            )
+        )
     if row.superuser:
         levels.add(4)
     statements_ok, why = _statements(connection, row)
@@ -133,5 +141,15 @@ def _statements(connection: psycopg.Connection[Any], row: Any) -> tuple[bool, Bl
             what="statement statistics",
             why="pg_stat_statements is older than 1.9",
             remedy="ALTER EXTENSION pg_stat_statements UPDATE;",
+        )
+    if row.encoding in ("UTF8", "SQL_ASCII"):
+        return True, None
+    try:  # the server reads the texts of all its databases before it leaves any out
+        connection.execute(marked("select from {}.pg_stat_statements(true) limit 1").format(sql.Identifier(schema)))
+    except (psycopg.DataError, psycopg.errors.UndefinedFunction):  # of an encoding, or of a conversion to ours
+        return False, BlindSpot(
+            what="statement statistics",
+            why=f"a statement of another database has characters that {row.encoding} lacks: no text can be read then",
+            remedy="SELECT pg_stat_statements_reset(); or keep databases of one encoding on a server",
         )
     return True, None

@@ -1,25 +1,22 @@
-"""Opens sessions on a PostgreSQL target, with timeouts on everything and errors that say what to do."""
+"""Opens sessions on a PostgreSQL target, with timeouts on everything and no trust in whose names stand where."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.adapt import Buffer, Loader
 from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_loads
 
-from ooda_dagster.targets.base import (
-    LoginRefusedError,
-    LostLockError,
-    MissingRightError,
-    RefusedError,
-    TargetError,
-    TargetUnreachableError,
-)
-from ooda_dagster.targets.postgres.queries import marked
+from ooda_dagster.core.errors import server_words, silenced
+from ooda_dagster.targets.base import RefusedError, TargetError, TargetUnreachableError
+from ooda_dagster.targets.postgres.connection_errors import FORM, explain
+from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 
 CONNECT_TIMEOUT_S = 10
 #: A host that vanished tells nobody, and no timeout of the server's helps: its session is given up within a minute.
@@ -45,52 +42,42 @@ ACTING_SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "60s",
     "client_connection_check_interval": "500ms",
 }
-
-
-#: Where a password's @ or / was taken for the end of a part of the URL; what follows it may be the password's rest.
-_TORN = "a torn URL"
-_FORM = (
-    "it has the form postgresql://user:password@host:port/database, where @ / : # ? % and spaces in user or password "
-    "are percent-encoded"
-)
-_FULL = re.compile("too many (clients|connections)|connection slots are reserved")
-#: Words of libpq and the server, and what mends it.
-_REMEDIES = (
-    (re.compile("certificate verify failed"), "sslrootcert must be the authority that signed the server's certificate"),
-    (
-        re.compile("root certificate file .* does not exist"),
-        "give sslrootcert=PATH, or sslrootcert=system for the system's",
-    ),
-    (re.compile("does not match host name"), "connect by a name that the server's certificate holds"),
-    (re.compile("server does not support SSL"), "the server has no TLS: set ssl = on there"),
-    (re.compile("User does not have CONNECT privilege"), "GRANT CONNECT ON DATABASE to it"),
-    (re.compile("no encryption"), "the server wants TLS: give sslmode=verify-full and sslrootcert=PATH"),
-)
-
-_SET = marked("select pg_catalog.set_config(s.n, s.v, {local}) from unnest(%s::text[], %s::text[]) s(n, v)")
+#: Names in our own statements mean the server's own objects, whatever search_path a role or a database is given and
+#: whatever stands in public: a function or an operator of somebody's would run with our rights. The path that the
+#: session would have had is kept in a setting beside it.
+_PINNED_PATH = "pg_catalog, pg_temp"
+_GIVEN_PATH = "pg_catalog.set_config('search_path', pg_catalog.current_setting('ooda.search_path', true), {local})"
 
 
 class PooledConnection(psycopg.Connection[Any]):
     """A session behind a pooler, which may hand each transaction to another backend.
 
     A setting would stay in the pool for the next client, such as an application that then cannot write. So each
-    statement is a read-only transaction of its own, whose settings end with it.
+    statement is a read-only transaction of its own; rolled back, it takes along its settings, and those of any function
+    that it called.
     """
 
     settings: Mapping[str, str]
+    _held = False
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> psycopg.Cursor[Any]:
-        base = super()
-        base.execute(marked("begin read only"))
+        if self._held:
+            return super().execute(query, params, **options)
+        with self.held():
+            return super().execute(query, params, **options)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One transaction, and thereby one backend, for the statements of the block."""
+        super().execute(marked("begin read only"))
+        self._held = True
         try:
-            base.execute(_SET.format(local=sql.SQL("true")), (list(self.settings), list(self.settings.values())))
-            cursor = base.execute(query, params, **options)
-        except BaseException:
+            super().execute(_opening(self.settings, local=True))
+            yield
+        finally:
+            self._held = False
             if not self.closed:
-                base.execute(marked("rollback"))
-            raise
-        base.execute(marked("commit"))
-        return cursor
+                super().execute(marked("rollback"))
 
 
 _C = TypeVar("_C", bound="psycopg.Connection[Any]")
@@ -101,6 +88,9 @@ def connect(
 ) -> psycopg.Connection[Any]:
     """An autocommit session. Raises TargetUnreachableError with the server's own words, never with the password."""
     connection = _open(psycopg.Connection, dsn, application_name, connect_timeout_s)
+    # Bytes of a SQL_ASCII database are of no encoding: asked for as UTF-8, one that is none fails the statement.
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        settings = {**settings, "client_encoding": "SQL_ASCII"}
     if is_pooled(connection):
         connection.close()
         if settings.get("default_transaction_read_only") != "on":
@@ -110,8 +100,8 @@ def connect(
             )
         pooled = _open(PooledConnection, dsn, application_name, connect_timeout_s)
         pooled.settings = settings
-        return _checked(pooled, marked("select 1 as answer"), ())
-    return _checked(connection, _SET.format(local=sql.SQL("false")), (list(settings), list(settings.values())))
+        return _checked(pooled, marked("select 1 as answer"))
+    return _checked(connection, _opening(settings))
 
 
 def _open(kind: type[_C], dsn: str, application_name: str, connect_timeout_s: int | None) -> _C:
@@ -123,19 +113,20 @@ def _open(kind: type[_C], dsn: str, application_name: str, connect_timeout_s: in
             connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             row_factory=namedtuple_row,  # type: ignore[arg-type]
             prepare_threshold=None,  # a pooler may hand each statement to another backend
+            client_encoding="UTF8",
             **_ALIVE,
         )
     except psycopg.ProgrammingError:
         # libpq's words quote the URL, with its password
-        raise TargetUnreachableError(f"the connection URL cannot be read; {_FORM}") from None
+        raise TargetUnreachableError(f"the connection URL cannot be read; {FORM}") from None
     except psycopg.OperationalError as error:
-        raise _explain(error, dsn) from None
+        raise explain(error, dsn) from None
 
 
-def _checked(connection: _C, statement: Any, values: tuple[Any, ...]) -> _C:
+def _checked(connection: _C, statement: sql.SQL) -> _C:
     """The connection after its first statement."""
     try:
-        connection.execute(statement, values or None)
+        connection.execute(statement)
     except psycopg.Error as error:
         connection.close()
         if isinstance(connection, PooledConnection) and "statement pooling" in str(error):
@@ -143,8 +134,39 @@ def _checked(connection: _C, statement: Any, values: tuple[Any, ...]) -> _C:
                 "a pooler in statement mode stands before the server: nothing can be held read-only through it; "
                 "give the connection the server's own port, or a pool in session or transaction mode"
             ) from error
-        raise TargetError(f"the session's limits cannot be set: {error.diag.message_primary}") from error
+        words = server_words(error)
+        silenced(error)
+        raise TargetError(f"the session's limits cannot be set: {words}") from error
+    for name in ("text", "varchar", "bpchar", "name"):
+        connection.adapters.register_loader(name, _Lenient)
+    set_json_loads(_loads, connection)
     return connection
+
+
+class _Lenient(Loader):
+    """Text of a SQL_ASCII database may be in any encoding: what is no UTF-8 is read as a replacement character."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode(errors="replace")
+
+
+def _loads(data: str | bytes) -> Any:
+    return json.loads(data if isinstance(data, str) else data.decode(errors="replace"))
+
+
+def _opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
+    """A session's, or a transaction's, first statement, with nothing in it that a search_path could lead astray.
+
+    No SET: the server counts that as the same statement as the user's own, and only ours is marked.
+    """
+    # A time in another style cannot be read; the order of day and month, which texts of theirs go by, stays.
+    wanted = {**settings, "datestyle": "ISO", "intervalstyle": "postgres", "standard_conforming_strings": "on"}
+    scope = str(local).lower()
+    calls = [f"pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), {scope})"]
+    for name, value in {**wanted, "search_path": _PINNED_PATH}.items():
+        calls.append(f"pg_catalog.set_config('{name}', {sql.Literal(value).as_string(None)}, {scope})")
+    columns = ", ".join(f"{call} as c{n}" for n, call in enumerate(calls))
+    return trusted(f"select {columns} {MARKER}")
 
 
 def is_pooled(connection: psycopg.Connection[Any]) -> bool:
@@ -158,61 +180,34 @@ def is_local(connection: psycopg.Connection[Any]) -> bool:
     return connection.info.host.startswith("/") or connection.info.host in ("127.0.0.1", "::1", "localhost", "")
 
 
-def _explain(error: psycopg.OperationalError, dsn: str) -> TargetUnreachableError:
-    """A failed connect as one of our errors, in words that say what to do."""
-    words, refused = _reason(error, dsn)
-    return (LoginRefusedError if refused else TargetUnreachableError)(words)
+@contextmanager
+def foreign_code(connection: psycopg.Connection[Any], *, given_path: bool = False) -> Iterator[None]:
+    """Around a statement that may call functions of the user's: views, policies, mapped expressions, and what the
+    planner computes beforehand.
+
+    In a read-only transaction that is rolled back none of them writes, and none leaves the session with other settings
+    than it had. given_path: names mean what they mean to a session of this role.
+    """
+    with connection.held() if isinstance(connection, PooledConnection) else _rolled_back(connection):
+        if given_path:
+            connection.execute(trusted(f"select {_GIVEN_PATH.format(local='true')} {MARKER}"))
+        yield
 
 
-def _reason(error: psycopg.OperationalError, dsn: str) -> tuple[str, bool]:
-    """What is wrong, and whether the server answered and refused the role."""
-    text = " ".join(str(error).split())
-    state = getattr(error, "sqlstate", None)
-    where = location(dsn)
-    if where == _TORN:
-        return f"the connection URL leads nowhere; {_FORM}", False
-    for pattern, remedy in _REMEDIES:
-        if pattern.search(text):
-            return f"{where}: {text}; {remedy}", False
-    if state == "28P01" or "password authentication failed" in text:
-        why = f"{where}: wrong password or no such role; check the connection that the target's reference leads to"
-        return why, True
-    if "is not permitted to log in" in text:
-        return f"{where}: this role may not log in (ALTER ROLE ... LOGIN): {text}", True
-    if state == "28000" or "pg_hba.conf" in text:
-        return f"{where}: the server does not let this role in from here (pg_hba.conf): {text}", True
-    if state == "3D000" or ("database" in text and "does not exist" in text):
-        return f"{where}: no such database", False
-    if state == "53300" or _FULL.search(text):
-        return (
-            f"{where}: the server has no free connection, and we need two at most; raise max_connections or the limit "
-            f"of the role or the database: {text}"
-        ), False
-    return f"{where} does not answer: {text}", False
-
-
-def location(dsn: str) -> str:
-    """host:port/database of a DSN, without any secret."""
+@contextmanager
+def _rolled_back(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    connection.execute(marked("begin read only"))
     try:
-        parts = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        return "the target"
-    if any("@" in str(value) for name, value in parts.items() if name in ("host", "port", "dbname")):
-        return _TORN
-    if "service" in parts:
-        return f"service {parts['service']}"
-    return f"{parts.get('host', 'local socket')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(marked("rollback"))
 
 
-def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
-    """A driver's error as one of ours. The message holds no statement text and no literal."""
-    words = error.diag.message_primary or type(error).__name__
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return MissingRightError(f"{doing}: {words}" + (f". {remedy}" if remedy else ""))
-    if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
-        return TargetUnreachableError(f"{doing}: the connection was lost ({words})")
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        words += "; another session holds a table exclusively (ALTER TABLE, VACUUM FULL), try again when it has ended"
-    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
-        return LostLockError(f"{doing}: {words} ({error.sqlstate})")
-    return TargetError(f"{doing}: {words} ({error.sqlstate})")
+def give_path(connection: psycopg.Connection[Any]) -> None:
+    """Have names mean what they mean to a session of this role, until `pin_path`."""
+    connection.execute(trusted(f"select {_GIVEN_PATH.format(local='false')} {MARKER}"))
+
+
+def pin_path(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(marked("select pg_catalog.set_config('search_path', %s, false)"), (_PINNED_PATH,))

@@ -28,7 +28,7 @@ from ooda_dagster.targets.base import (
 )
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table

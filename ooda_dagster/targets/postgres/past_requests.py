@@ -9,7 +9,8 @@ import psycopg
 from ooda_dagster.core.request_days import DAY_EXPRESSIONS, RequestDay
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import RefusedError, TargetError
-from ooda_dagster.targets.postgres.connection import PooledConnection, translate
+from ooda_dagster.targets.postgres.connection import PooledConnection, foreign_code
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.request_mapping import find_mapped_table, told
@@ -42,7 +43,8 @@ def read_request_day(
         )
     values = {"since": since, "until": until, "failed": list(mapped.failed)}
     try:
-        row = connection.execute(query("read_requests_day").format(**table.parts), values).fetchone()
+        with foreign_code(connection):
+            row = connection.execute(query("read_requests_day").format(**table.parts), values).fetchone()
     except psycopg.errors.QueryCanceled:
         raise TargetError(
             f"reading a day of requests took longer than {timeout_s:g} s (history.timeout_s); is there an index on "

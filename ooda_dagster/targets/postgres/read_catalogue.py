@@ -12,6 +12,7 @@ import psycopg
 from ooda_dagster.core.catalogue import Catalogue, Column, ColumnStatistics, Index, Table
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
+from ooda_dagster.targets.postgres.connection import foreign_code
 from ooda_dagster.targets.postgres.queries import marked, query
 
 _DESC, _NULLS_FIRST = 1, 2  # bits of pg_index.indoption
@@ -44,7 +45,8 @@ def read_catalogue(
     found = {}
     for oid, row in tables.items():
         found[labels[oid]] = Table(**row._asdict(), columns=columns[oid], indexes=tuple(indexes[oid]))
-    path = connection.execute(marked("select pg_catalog.current_schemas(false) as path")).fetchone()
+    with foreign_code(connection, given_path=True):
+        path = connection.execute(marked("select pg_catalog.current_schemas(false) as path")).fetchone()
     reset = connection.execute(
         marked("select stats_reset from pg_catalog.pg_stat_database where datname = current_database()")
     ).fetchone()

@@ -10,9 +10,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ooda_dagster.core.errors import silenced
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import TargetError
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection import foreign_code
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import query, trusted
 
 _ZONED, _UNZONED, _DATE = 1184, 1114, 1082
@@ -68,10 +70,11 @@ def _types(
 ) -> dict[str, int]:
     """Types of the expressions; a wrong one is named here."""
     listed = ", ".join(f"{{{name}}} as {name}" for name in parts if name != "table")
-    text = trusted(f"select {listed} from {{table}} limit 0 /* ooda */").format(**parts)  # noqa: S608
+    text = trusted(f"select {listed} from {{table}} limit %s /* ooda */").format(**parts)  # noqa: S608
     try:
-        # With parameters, though there are none: without, %% would be sent as it is.
-        described = connection.execute(text, ()).description or ()
+        # With a parameter: the server then takes one statement alone, whatever an expression holds.
+        with foreign_code(connection):
+            described = connection.execute(text, (0,)).description or ()
     except psycopg.Error as error:
         raise told(error, doing, remedy) from error
     return {column.name: column.type_code for column in described}
@@ -85,6 +88,7 @@ def told(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
         )
     if isinstance(error, psycopg.errors.DataError):
         # the server's words hold the value
+        silenced(error)
         return TargetError(f"{doing}: a mapped expression fails on a row ({error.sqlstate}); make it yield null there")
     found = translate(error, doing)
     return type(found)(f"{found}; {remedy}") if remedy else found

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import TargetError
+from ooda_dagster.targets.postgres.connection import foreign_code
 from ooda_dagster.targets.postgres.queries import query, trusted
 from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told
 
@@ -127,10 +128,11 @@ class PostgresRequestTable:
         """The answer to a statement that scans no large table by its plan; one that does is refused for this cause."""
         explain = sql.SQL("explain (format json) ") + text
         try:
-            plan = self._connection.execute(explain, values if planned is None else planned).fetchone()
-            if plan is not None and (cost := _scan_cost(plan[0][0]["Plan"])) > _MAX_SCAN_COST:
-                raise TargetError(f"reading {self.label} would scan the whole table (cost {cost:,.0f}): {cause}")
-            return self._connection.execute(text, values).fetchall()
+            with foreign_code(self._connection):
+                plan = self._connection.execute(explain, values if planned is None else planned).fetchone()
+                if plan is not None and (cost := _scan_cost(plan[0][0]["Plan"])) > _MAX_SCAN_COST:
+                    raise TargetError(f"reading {self.label} would scan the whole table (cost {cost:,.0f}): {cause}")
+                return self._connection.execute(text, values).fetchall()
         except psycopg.Error as error:
             raise told(error, f"reading {self.label}") from error
 
@@ -142,7 +144,8 @@ class PostgresRequestTable:
 
     def _ask(self, text: str, values: dict[str, Any]) -> list[Any]:
         try:
-            return self._connection.execute(self._table.compose(text + " /* ooda */"), values).fetchall()
+            with foreign_code(self._connection):
+                return self._connection.execute(self._table.compose(text + " /* ooda */"), values).fetchall()
         except psycopg.Error as error:
             raise told(error, f"reading {self.label}") from error
 

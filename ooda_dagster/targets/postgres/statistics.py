@@ -14,7 +14,7 @@ from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import ExtendedStatistics, PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.base import TargetError
-from ooda_dagster.targets.postgres.connection import translate
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import MARKER, query, trusted
 
 #: Plan nodes that return as many rows as what is below them.

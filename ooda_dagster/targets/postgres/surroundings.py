@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from ooda_dagster.targets.postgres.connection import is_local, translate
+from ooda_dagster.targets.postgres.connection import is_local
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Slot, Standby, Tablespace, Work
 

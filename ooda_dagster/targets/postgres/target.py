@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ooda_dagster.targets.base import RefusedError
 from ooda_dagster.targets.postgres.acting import PostgresActing
-from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect, translate
+from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.place import Place, read_place, refuse_another
 from ooda_dagster.targets.postgres.queries import marked
