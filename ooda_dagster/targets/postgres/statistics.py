@@ -10,12 +10,14 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.catalogue import Table
+from ooda_dagster.core.errors import silenced
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import ExtendedStatistics, PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.base import TargetError
+from ooda_dagster.targets.postgres.connection import foreign_code
 from ooda_dagster.targets.postgres.connection_errors import translate
-from ooda_dagster.targets.postgres.queries import MARKER, query, trusted
+from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 
 #: Plan nodes that return as many rows as what is below them.
 _PASSING = frozenset({"Sort", "Incremental Sort", "Gather", "Gather Merge", "Materialize", "LockRows", "Subquery Scan"})
@@ -52,8 +54,10 @@ def planned_rows(connection: psycopg.Connection[Any], text: str) -> float | None
     Raises TargetError, whose message holds no literal.
     """
     try:
-        row = connection.execute(trusted(f"EXPLAIN (FORMAT JSON) {text} {MARKER}")).fetchone()
+        with foreign_code(connection, given_path=True):
+            row = connection.execute(trusted(f"EXPLAIN (FORMAT JSON) {text} {MARKER}")).fetchone()
     except psycopg.Error as error:
+        silenced(error)
         raise TargetError(f"EXPLAIN failed ({error.sqlstate})") from error
     assert row is not None
     node = row[0][0]["Plan"]
@@ -132,10 +136,9 @@ def _percent(table: Table, policy: Statistics) -> float:
 def _limited(connection: psycopg.Connection[Any], text: sql.Composed, policy: Statistics) -> Any:
     """The one row of a sample, under its own timeout. Only for sessions that look: they are read-only."""
     try:
-        with connection.transaction():
-            connection.execute(
-                trusted(f"set local statement_timeout = '{max(1, int(policy.sample_timeout_s * 1000))}ms'")
-            )
+        with foreign_code(connection):  # equality may be a function of the user's
+            limit = marked("select pg_catalog.set_config('statement_timeout', %s, true)")
+            connection.execute(limit, (f"{max(1, int(policy.sample_timeout_s * 1000))}ms",))
             return connection.execute(text).fetchone()
     except psycopg.Error as error:
         raise translate(error, "sampling a table") from error
