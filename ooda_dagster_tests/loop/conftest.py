@@ -15,6 +15,7 @@ from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster_tests.actions.stage import Stage, make_stage
 from ooda_dagster_tests.loop.ground import make_loop
 from ooda_dagster_tests.loop.requests import DDL, Make, Service
+from ooda_dagster_tests.loop.trap import lay
 from ooda_dagster_tests.support import Database, fresh_ledger, make_orders, work
 
 
@@ -78,3 +79,13 @@ def make(small: Database, books: Ledger, home: Path) -> Iterator[Make]:
 @pytest.fixture
 def service(make: Make) -> Service:
     return make()
+
+
+@pytest.fixture(scope="package")
+def trapped(target_server: Cluster) -> Iterator[Database]:
+    """Orders among traps."""
+    made = Database(target_server, "test_trapped")
+    made.create()
+    lay(made)
+    yield made
+    made.drop()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 from ooda_dagster_tests.support import Database, make_orders
 
@@ -61,3 +64,8 @@ def silent(database: Database) -> Iterator[None]:
         log.seek(begin)
         assert [line for line in log if "canary sings" in line] == []
     assert database.execute("select * from public.canary") == []
+
+
+def mostly_slow(names: Iterable[str], *quick: str) -> list[Any]:
+    """All of them; but for some they belong to the full matrix."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]

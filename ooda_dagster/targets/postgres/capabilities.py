@@ -142,14 +142,14 @@ def _statements(connection: psycopg.Connection[Any], row: Any) -> tuple[bool, Bl
             why="pg_stat_statements is older than 1.9",
             remedy="ALTER EXTENSION pg_stat_statements UPDATE;",
         )
-    if row.encoding in ("UTF8", "SQL_ASCII"):
+    if not row.mixed_encodings or row.encoding == "SQL_ASCII":
         return True, None
     try:  # the server reads the texts of all its databases before it leaves any out
         connection.execute(marked("select from {}.pg_stat_statements(true) limit 1").format(sql.Identifier(schema)))
     except (psycopg.DataError, psycopg.errors.UndefinedFunction):  # of an encoding, or of a conversion to ours
         return False, BlindSpot(
             what="statement statistics",
-            why=f"a statement of another database has characters that {row.encoding} lacks: no text can be read then",
+            why=f"a statement of another database has bytes that are no {row.encoding}: no text can be read then",
             remedy="SELECT pg_stat_statements_reset(); or keep databases of one encoding on a server",
         )
     return True, None

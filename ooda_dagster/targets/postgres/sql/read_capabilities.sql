@@ -6,6 +6,8 @@ select current_setting('server_version_num')::int as server_version,
        (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
        pg_catalog.pg_is_in_recovery() as in_recovery,
        current_setting('server_encoding') as encoding,
+       exists (select from pg_catalog.pg_database d where d.datallowconn
+               and pg_catalog.pg_encoding_to_char(d.encoding) <> current_setting('server_encoding')) as mixed_encodings,
        pg_catalog.pg_postmaster_start_time() as started_at,
        pg_catalog.pg_backend_pid() as backend_pid,
        pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as reads_stats,
