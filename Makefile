@@ -16,8 +16,8 @@ demo: $(VENV)/.installed ## A real PostgreSQL with live traffic and planted prob
 dev: $(VENV)/.installed ## Dagster UI and daemon on the embedded default, schedules running
 	$(BIN)/ooda dev $(ARGS)
 
-test: lint ## Lint, types, layers and every test that is not marked slow
-	$(BIN)/pytest -m "not slow" $(ARGS)
+test: lint ## Lint, types, layers and every test that is not marked slow; as many at a time as there are cores
+	$(BIN)/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-all: lint ## The full matrices too, with a table of results
 	$(BIN)/pytest $(ARGS)

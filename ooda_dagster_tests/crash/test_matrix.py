@@ -24,7 +24,7 @@ def run(ground: Ground, cell: Cell, record: Record) -> None:
     try:
         found[0] = crash(ground, cell)
     finally:
-        record(CELL, (cell.row, cell.fault, found[0]))
+        record(CELL, (cell.row, str(cell.fault), found[0]))
 
 
 @pytest.mark.slow
