@@ -94,7 +94,8 @@ def _dagster() -> Iterator[Row]:
 def _ledger(config: Config) -> Iterator[Row]:
     if config.ledger.kind == "embedded":
         yield Row("ledger", "database", "ok", "embedded, started on demand")
-        if not ledger_cluster().running:
+        server = ledger_cluster()
+        if not server.running or not server.database_exists("ooda"):
             return
     try:
         ledger = Ledger(config.ledger.resolve())

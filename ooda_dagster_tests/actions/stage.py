@@ -33,7 +33,8 @@ ON_STATUS = IndexSpec.on("public", "orders", "status")
 
 _EMPTY = """
 do $$ declare object record; begin
-    for object in select c.oid::regclass::text as name, case relkind when 'v' then 'view' else 'table' end as kind
+    for object in select format('public.%I', c.relname) as name,
+        case relkind when 'v' then 'view' else 'table' end as kind
         from pg_class c where relkind in ('r', 'p', 'v') and relnamespace = 'public'::regnamespace
         and not c.relispartition
         and not exists (select from pg_depend where objid = c.oid and deptype in ('e', 'a'))

@@ -156,7 +156,8 @@ def test_a_partition_whose_rows_the_index_cannot_hold_takes_all_of_it_back(event
     before = events.definitions()
     outcome = events.apply(asked(events, "create index on events ((1 / (id - 2500)))"))
     assert outcome.action.state == State.FAILED
-    assert "division by zero" in outcome.note
+    assert "it fails on a value" in outcome.note
+    assert "22012" in outcome.note  # division by zero; the server's words may hold the value
     assert events.definitions() == before
 
 

@@ -90,14 +90,14 @@ def test_a_wrong_mapping_is_named_and_changes_nothing(service: Service, setting:
 
 def test_an_expression_cannot_write(service: Service) -> None:
     service.database.execute(
-        "create function evil() returns text language sql as 'delete from inference_requests; select 1::text'"
+        "create function evil() returns text language sql as 'delete from public.inference_requests; select 1::text'"
     )
     try:
-        service.set(model="evil()")
+        service.set(model="public.evil()")
         service.done(1)
         taken = service.read()
         assert taken.error is not None
-        assert "read-only" in taken.error
+        assert "25006" in taken.error  # read_only_sql_transaction
         assert service.run("select count(*) from inference_requests") == [(1,)]
     finally:
         service.database.execute("drop function evil()")

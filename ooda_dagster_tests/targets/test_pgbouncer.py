@@ -82,8 +82,8 @@ def test_what_observes_through_a_transaction_pool_cannot_write(database: Databas
     make_orders(database, 10)
     with PostgresTarget("t", pool).observing("test") as session:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            session.connection.execute("delete from orders")
-        assert session.connection.execute("select count(*) from orders").fetchone() == (10,)
+            session.connection.execute("delete from public.orders")
+        assert session.connection.execute("select count(*) from public.orders").fetchone() == (10,)
 
 
 def test_an_error_in_a_statement_leaves_no_transaction_open(database: Database, pool: str) -> None:
