@@ -10,7 +10,7 @@ from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import OWN_COMMENT
 from ooda_dagster.core.journal import State
-from ooda_dagster_tests.actions.stage import Stage, read_elsewhere
+from ooda_dagster_tests.actions.stage import Stage, late, read_elsewhere
 from ooda_dagster_tests.actions.statistics import (
     ANALYZE,
     EXTENDED,
@@ -120,9 +120,11 @@ def test_an_old_transaction_elsewhere_does_not_hold_statistics_up(stage: Stage, 
 @pytest.mark.slow
 @ALL
 def test_a_table_that_somebody_holds_is_given_up_and_nothing_is_left(stage: Stage, kind: HypothesisType) -> None:
-    hasty, before = stage.with_acting(lock_timeout_s=0.5), catalogue(stage)
-    with open_transaction(stage.database.app, "lock table orders in share update exclusive mode"):
-        outcome = hasty.apply(approved(stage, kind))
+    hasty = stage.with_acting(lock_timeout_s=0.5, lock_tries=2, lock_retry_pause_s=0.1)
+    action, before = approved(stage, kind), catalogue(stage)
+    with open_transaction(stage.database.app) as held:
+        say = late(held, "lock table orders in share update exclusive mode")
+        (outcome,) = hasty.executor(say=say).apply([action])
     assert outcome.action.state == State.FAILED
     assert "lock timeout" in outcome.note
     assert catalogue(stage) == before

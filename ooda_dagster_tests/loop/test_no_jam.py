@@ -61,7 +61,7 @@ def test_writers_our_sessions_and_the_catalogue_through_whole_cycles(
     assert len(built) == 2
     assert all(outcome.done for outcome in undone), [o.note for o in undone]
     assert seen.writes > 500
-    assert seen.samples > 50
+    assert seen.samples > 30
     assert max(waits) > 500  # the builds did meet the transaction elsewhere
     assert seen.worst_stall < 1
     assert seen.connections <= 2, seen.sessions
