@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,13 +17,14 @@ from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
-from ooda_dagster.targets.base import Acting, Observing, RefusedError, TargetError
+from ooda_dagster.targets.base import Acting, LostLockError, Observing, RefusedError, TargetError
 
 #: Of an index that is ours no more.
 THEIRS = "was changed or replaced by somebody: it is theirs now, and left alone"
 #: What a table is, by its kind.
 KINDS = {"r": "an ordinary table", "m": "a materialised view", "p": "partitioned", "f": "a foreign table"}
 #: The server's code for "a relation of that name exists".
+_CANCELED = "57014"  # by its timeout, or by a person
 DUPLICATE_TABLE = "42P07"
 
 
@@ -196,13 +198,20 @@ class CreateIndex:
         return Presence.COMPLETE if index.valid else Presence.BROKEN
 
     def _drop(self, action: Action, session: Acting, settings: Settings, statements: list[str]) -> None:
+        limit_s = settings.acting.lock_timeout_s * 5  # it waits several times
         for statement in statements:
-            session.execute(
-                signed(action, statement),
-                role=action.prior_state.get("owner"),
-                lock_timeout_s=settings.acting.lock_timeout_s,
-                timeout_s=settings.acting.lock_timeout_s * 5,  # it waits several times
-            )
+            began = time.monotonic()
+            try:
+                session.execute(
+                    signed(action, statement),
+                    role=action.prior_state.get("owner"),
+                    lock_timeout_s=settings.acting.lock_timeout_s,
+                    timeout_s=limit_s,
+                )
+            except TargetError as error:
+                if getattr(error.__cause__, "sqlstate", None) != _CANCELED or time.monotonic() - began < limit_s:
+                    raise  # in time: by a person
+                raise LostLockError(f"{error}; it waited for others all the time") from error
 
 
 def object_of(action: Action) -> tuple[IndexSpec, str, str]:

@@ -16,7 +16,7 @@ from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.actions.tries import Tries, apply_with_tries, with_statements
-from ooda_dagster.core.journal import State
+from ooda_dagster.core.journal import IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.actions import statements_hash
@@ -65,6 +65,7 @@ class Executor:
         self._clock = clock
         self._types = types
         self._session_lost = False
+        self._interrupted = False
 
     # ------------------------------------------------------------------ apply
 
@@ -93,13 +94,23 @@ class Executor:
         """After a session was lost: the server ends its statement by itself, and then recovery goes on."""
         self._session_lost = False
         try:
-            types = self._types
-            recover(self._target, self._ledger, self._settings, actor=self._actor, say=self._say, types=types)
+            recover(
+                self._target,
+                self._ledger,
+                self._settings,
+                actor=self._actor,
+                say=self._say,
+                types=self._types,
+                go_on=not self._interrupted,  # who is told to stop begins no further hours of work
+            )
         except TargetError as error:
             self._say(f"{error}. `ooda recover` goes on from here")
 
     def _apply(self, action: Action, session: Acting) -> Outcome:
         actions = self._ledger.actions
+        action = actions.get(action.action_id)  # those before it may have taken hours
+        if action.state != State.APPROVED:
+            return Outcome(action, f"it is {action.state} by now")
         kind = self._types[action.action_type]
         if action.approved_hash != statements_hash(action.statements, action.undo):
             changed = "the statements are not those that were approved"
@@ -122,18 +133,21 @@ class Executor:
             self._say(f"not now: {error}")
             return Outcome(action, str(error))
 
-        action = actions.transition(
-            action.action_id,
-            State.APPLYING,
-            actor=self._actor,
-            reason="",
-            detail={"statements": action.statements, "undo": action.undo, "guards": seen, "worker": _worker()},
-            prior_state=prior,
-            applying_at=self._clock(),
-            backend_pid=session.backend_pid,
-            backend_start=session.backend_start,
-            application_name=session.application_name,
-        )
+        try:
+            action = actions.transition(
+                action.action_id,
+                State.APPLYING,
+                actor=self._actor,
+                reason="",
+                detail={"statements": action.statements, "undo": action.undo, "guards": seen, "worker": _worker()},
+                prior_state=prior,
+                applying_at=self._clock(),
+                backend_pid=session.backend_pid,
+                backend_start=session.backend_start,
+                application_name=session.application_name,
+            )
+        except IllegalTransitionError as error:  # somebody rejected it while the guards waited
+            return Outcome(actions.get(action.action_id), f"it is {error.before} by now")
         self._say(f"{action.description} ...")
         return self._watched(action, kind, session)
 
@@ -193,6 +207,7 @@ class Executor:
         except TargetError as left:
             self._ledger.actions.note(action.action_id, error=why)
             self._session_lost = isinstance(left, TargetUnreachableError)
+            self._interrupted = not isinstance(error, Exception)
             self._say(f"{why}; {left}. `ooda recover` goes on from here")
 
     # ------------------------------------------------------------------ undo
@@ -218,7 +233,7 @@ class Executor:
                 )
                 self._say(f"undoing: {action.description} ({reason})")
                 outcome = self._undo(action, kind, session)
-        except TargetError as error:
+        except (TargetError, IllegalTransitionError) as error:  # the latter: somebody else undoes it just now
             return Outcome(actions.get(action.action_id), str(error))
         if self._session_lost:
             self._mend()

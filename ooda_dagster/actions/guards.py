@@ -29,7 +29,7 @@ def pass_guards(action: Action, kind: ActionType, looking: Observing, session: A
     needed_bytes = int(action.predicted.get("bytes") or 0)
     found = [check_disk(activity, needed_bytes, policy, session.tablespaces())]
     found += wait_for_standbys(looking, needed_bytes, policy, say)
-    found += wait_for_others(action, looking, session, policy, say)
+    found += wait_for_others(action, kind, looking, session, policy, say)
     if kind.waits_for_snapshots:
         wait_for_transactions(looking, policy, say)
     return "; ".join(found)
@@ -79,10 +79,13 @@ def wait_for_standbys(looking: Observing, needed_bytes: int, policy: Policy, say
     return seen_of(looking.replication())
 
 
-def wait_for_others(action: Action, looking: Observing, session: Acting, policy: Policy, say: Say) -> list[str]:
+def wait_for_others(
+    action: Action, kind: ActionType, looking: Observing, session: Acting, policy: Policy, say: Say
+) -> list[str]:
     """Wait until nobody builds an index on the server, and nobody changes or vacuums the action's table.
 
-    Autovacuum is waited for as well; where it goes on, the server ends it for the build, which the journal is told.
+    Autovacuum is waited for as well; where it goes on, the server ends it for a build, which the journal is told. For
+    statistics it is not ended: it may be about to make them.
     """
     schema, table = action.spec.get("schema"), action.spec.get("table")
     tables = {(schema, table), *(p.key for p in looking.partitions(schema, table))} if schema and table else set()
@@ -94,7 +97,7 @@ def wait_for_others(action: Action, looking: Observing, session: Acting, policy:
         wait_while(lambda: next(iter(told(work())), None), policy.wait_for_others_s, say)
     except RefusedError:
         left = work()
-        if not left or not all(w.yields for w in left):
+        if not left or not kind.waits_for_snapshots or not all(w.yields for w in left):
             raise
         return [f"{line}; the server ends it for us" for line in told(left)]
     return []

@@ -8,23 +8,26 @@ definition and journal is removed. What a person dropped or took over is theirs,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ooda_dagster.actions.agreement import broken, let_go
 from ooda_dagster.actions.base import ActionType, Presence, Say
+from ooda_dagster.actions.guards import pass_guards
 from ooda_dagster.actions.looks import settle_looks
+from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.actions.tries import Tries, with_statements
-from ooda_dagster.core.journal import IN_FLIGHT, LIVE, IllegalTransitionError, State
+from ooda_dagster.core.journal import IN_FLIGHT, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.targets.base import (
     Acting,
+    LoginRefusedError,
     LostLockError,
-    Observing,
     RefusedError,
     Target,
     TargetError,
@@ -34,40 +37,10 @@ from ooda_dagster.targets.base import (
 #: How long a backend that still works for a dead worker is waited for before it is ended.
 WAIT_FOR_BACKEND_S = 20.0
 _POLL_S = 0.25
+#: So long after an undo failed recovery tries it again.
+RETRY_UNDO_AFTER = timedelta(hours=1)
 #: States that no process is to be found dead in.
 _UNFINISHED = IN_FLIGHT | {State.APPLIED}
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """The journal and the catalogue disagree about an action."""
-
-    action: Action
-    found: Presence
-    expected: str
-
-    def __str__(self) -> str:
-        what = self.action.object_name or self.action.description
-        return f"{what}: the journal says {self.action.state} ({self.expected}), the catalogue says {self.found}"
-
-
-def mismatches(
-    target: Target, ledger: Ledger, session: Observing, types: dict[str, ActionType] = TYPES
-) -> list[Mismatch]:
-    """Where journal and catalogue disagree; empty where all is as written."""
-    found = []
-    for action in ledger.actions.list(target.name, states=LIVE | IN_FLIGHT | {State.REVERTED}):
-        kind = types.get(action.action_type)
-        if kind is None:
-            continue
-        presence = kind.presence(action, session)
-        if action.state in IN_FLIGHT:
-            found.append(Mismatch(action, presence, "a worker announced it and did not come back"))
-        elif action.state in LIVE and presence != Presence.COMPLETE:
-            found.append(Mismatch(action, presence, "it should be there"))
-        elif action.state == State.REVERTED and presence == Presence.BROKEN:
-            found.append(Mismatch(action, presence, "it should be gone"))
-    return found
 
 
 def recover(
@@ -78,17 +51,21 @@ def recover(
     actor: str = "recovery",
     say: Say = lambda _: None,
     types: dict[str, ActionType] = TYPES,
+    go_on: bool = True,
 ) -> list[str]:
     """Finish or take back what dead workers left in a target; returns what was done, a line each.
 
-    Raises TargetError where the target cannot be reached or another process acts on it.
+    go_on: with what has steps left, too; else that waits for the next recovery.
+    Raises TargetError where the target cannot be reached, another process acts on it, or something cannot be settled
+    now; the rest is settled first.
     """
     with target.primary("recover") as looking:
         done = let_go(target, ledger, looking, actor=actor, types=types)
-        broken = _broken(target, ledger, looking, types)
+        invalid = broken(target, ledger, looking, types)
     waiting = [v for v in ledger.verifications.open(target.name) if v.acted_until is None]
-    if ledger.actions.list(target.name, states=_UNFINISHED) or broken or waiting:
-        with target.acting("recover") as session:
+    left: list[str] = []
+    if ledger.actions.list(target.name, states=_UNFINISHED) or invalid or waiting or _stuck(target, ledger):
+        with _acting(target, ledger) as session:
             # The dead worker's backend holds the lock as long as it works: first it, then the lock.
             for action in ledger.actions.list(target.name, states=IN_FLIGHT):
                 _end_backend(action, session, ledger, say)
@@ -96,58 +73,64 @@ def recover(
                 raise RefusedError(f"another process acts on target {target.name} now; recovery waits for it")
             # Read again: until the lock was ours, its holder may have come to an end by itself.
             for action in ledger.actions.list(target.name, states=_UNFINISHED):
-                done.append(_finish(action, types[action.action_type], session, ledger, settings, actor))
-            for action in _broken(target, ledger, session, types):
-                done.append(_remove_broken(action, types[action.action_type], session, ledger, settings, actor))
+                kind = types[action.action_type]
+                with _apart(action, left):
+                    if action.state == State.APPLYING and kind.presence(action, session) == Presence.PARTIAL:
+                        if not go_on:
+                            raise RefusedError("it was interrupted; `ooda recover`, or the next cycle, goes on with it")
+                        _check_going_on(action, kind, session, target, ledger, settings, say)
+                    done.append(_finish(action, kind, session, ledger, settings, actor))
+            for action in [*broken(target, ledger, session, types), *_stuck(target, ledger)]:
+                with _apart(action, left):
+                    done.append(_remove_broken(action, types[action.action_type], session, ledger, settings, actor))
             for verification in ledger.verifications.open(target.name):
                 if verification.acted_until is None:
                     settle_looks(ledger, verification.change_set_id, settings.verifying, datetime.now(UTC))
     for line in done:
         say(line)
+    if left:
+        raise RefusedError("; ".join(left))
     return done
 
 
-def let_go(
-    target: Target,
-    ledger: Ledger,
-    looking: Observing,
-    *,
-    actor: str = "recovery",
-    types: dict[str, ActionType] = TYPES,
-) -> list[str]:
-    """Close in the journal what a person dropped, changed or replaced. Touches the ledger only.
-
-    Not where another database answers under the target's name: what is missing there was never in it.
-    """
-    known = (ledger.cycles.registered(target.name) or {}).get("identity") or {}
-    seen = looking.capabilities().identity
-    if any(known.get(key) not in (None, seen[key]) for key in ("system_identifier", "database_oid")):
-        return []
-    done = []
-    for action in ledger.actions.list(target.name, states=LIVE | {State.REVERT_FAILED}):
-        kind = types.get(action.action_type)
-        presence = kind.presence(action, looking) if kind else Presence.COMPLETE
-        if presence not in (Presence.ABSENT, Presence.FOREIGN):
-            continue
-        gone = presence == Presence.ABSENT
-        why = "somebody dropped it" if gone else "somebody changed or replaced it: it is theirs now, and left alone"
-        now = datetime.now(UTC)
+@contextmanager
+def _acting(target: Target, ledger: Ledger) -> Iterator[Acting]:
+    """An acting session; a role that is not let in is noted, for status and alerts."""
+    with ExitStack() as stack:
         try:
-            ledger.actions.transition(
-                action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=now
-            )
-        except IllegalTransitionError:  # another process undoes it just now
-            continue
-        ledger.actions.transition(action.action_id, State.REVERTED, actor=actor, reason=why, reverted_at=now)
-        done.append(f"{action.object_name}: {why}")
-    return done
+            session = stack.enter_context(target.acting("recover"))
+        except LoginRefusedError as error:
+            ledger.cycles.bar(target.name, str(error))
+            raise
+        yield session
 
 
-def _broken(target: Target, ledger: Ledger, session: Observing | Acting, types: dict[str, ActionType]) -> list[Action]:
-    """Actions whose object was finished or gone, and is invalid now: somebody's DROP CONCURRENTLY gave up."""
-    ended = ledger.actions.list(target.name, states=LIVE | {State.REVERTED})
-    kinds = [(action, types.get(action.action_type)) for action in ended]
-    return [action for action, kind in kinds if kind and kind.presence(action, session) == Presence.BROKEN]
+@contextmanager
+def _apart(action: Action, left: list[str]) -> Iterator[None]:
+    """What cannot be settled now is named, and keeps nothing else from being settled."""
+    try:
+        yield
+    except TargetUnreachableError:
+        raise
+    except TargetError as error:
+        left.append(f"{action.object_name or action.description}: {error}")
+
+
+def _check_going_on(
+    action: Action, kind: ActionType, session: Acting, target: Target, ledger: Ledger, settings: Settings, say: Say
+) -> None:
+    """Before hours of work are gone on with: all that is asked before they are begun. Raises RefusedError."""
+    session.claim_server()
+    check_permitted(action, target, ledger, settings, datetime.now(UTC))
+    with target.primary("recover") as looking:
+        pass_guards(action, kind, looking, session, settings.acting, say)
+
+
+def _stuck(target: Target, ledger: Ledger) -> list[Action]:
+    """Undos that failed, and that nobody tried for a while: a lock that was held then may be free now."""
+    failed = ledger.actions.list(target.name, states=(State.REVERT_FAILED,))
+    now = datetime.now(UTC)
+    return [a for a in failed if now - ledger.actions.history(a.action_id)[-1]["at"] > RETRY_UNDO_AFTER]
 
 
 def _finish(action: Action, kind: ActionType, session: Acting, ledger: Ledger, settings: Settings, actor: str) -> str:
@@ -166,9 +149,11 @@ def _remove_broken(
     action: Action, kind: ActionType, session: Acting, ledger: Ledger, settings: Settings, actor: str
 ) -> str:
     if action.state == State.REVERTED:
-        kind.remove_debris(action, session, settings)
+        sent = kind.remove_debris(action, session, settings)
+        ledger.audit("debris removed", target=action.target, actor=actor, action_id=action.action_id, statements=sent)
         return f"{action.object_name}: removed what was left broken"
-    why = "it was found invalid"
+    failed = action.state == State.REVERT_FAILED
+    why = "its undo failed, and is tried again" if failed else "it was found invalid"
     action = ledger.actions.transition(
         action.action_id, State.REVERTING, actor=actor, reason=why, revert_reason=why, closed_at=datetime.now(UTC)
     )

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEvent
 
-from ooda_dagster.actions.recovery import mismatches
+from ooda_dagster.actions.agreement import mismatches
 from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.messages import Observation

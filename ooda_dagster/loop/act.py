@@ -84,7 +84,10 @@ def _carry_out(loop: Loop, decisions: Decisions) -> list[Outcome]:
     seen = standing(loop.target, loop.ledger, loop.clock())
     seen.barred = acting_bar(loop.target, loop.ledger)
     if unfinished and not seen.barred:
-        recover(loop.target, loop.ledger, loop.settings, say=loop.say)
+        try:
+            recover(loop.target, loop.ledger, loop.settings, say=loop.say)
+        except TargetError as error:  # nothing is built beside what is not settled
+            return [Outcome(action, f"waits for recovery: {error}") for action in approved]
     ready, outcomes = _ready(loop, approved, decisions, seen)
     groups = _groups(ready)
     while groups:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ooda_dagster.actions.agreement import let_go
 from ooda_dagster.actions.permits import acting_bar
-from ooda_dagster.actions.recovery import let_go, recover
+from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier

@@ -15,9 +15,10 @@ from typing import Any
 
 import psycopg
 
+from ooda_dagster.actions.agreement import mismatches
 from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.executor import Executor, Outcome
-from ooda_dagster.actions.recovery import mismatches, recover
+from ooda_dagster.actions.recovery import recover
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.ledger import Action, Ledger

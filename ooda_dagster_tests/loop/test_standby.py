@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ooda_dagster.actions.agreement import mismatches
 from ooda_dagster.actions.create_index import propose_index
-from ooda_dagster.actions.recovery import mismatches, recover
+from ooda_dagster.actions.recovery import recover
 from ooda_dagster.config.servers import make_roles
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.settings import Mode, with_profile
