@@ -85,8 +85,8 @@ def find_better_statistics(
         table, kept = catalogue.tables[key], search.kept[key]
         if kept.tracked and (why := why_analyze(table, kept, policy, now)):
             stale[key] = Finding(HypothesisType.ANALYZE, table, analyze_spec(*key, kept), why)
-    if policy.analyze:
-        search.findings += stale.values()
+    if policy.analyze:  # where a worker is at it, ours would only wait, and be superfluous
+        search.findings += [found for key, found in stale.items() if not search.kept[key].at_work]
     if policy.extended or policy.targets:
         known = [s for s in statements if s.fingerprint in shapes and not stale.keys() & shapes[s.fingerprint].tables]
 
