@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from ooda_dagster.embedded import Cluster
 from ooda_dagster.targets.base import Observing, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, wait_until
 
 POLICY = Statistics()
 KEY = ("public", "people")
@@ -92,14 +91,11 @@ def test_work_on_a_table_is_seen_while_it_lasts(people: Database, session: Obser
         worker.execute("set vacuum_cost_delay = 100; set vacuum_cost_limit = 1")
         running = pool.submit(worker.execute, trusted(f"{command} people"))
         try:
-            deadline = time.monotonic() + 10
-            while not (seen := session.statistics([KEY])[KEY].at_work) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            wait_until(lambda: session.statistics([KEY])[KEY].at_work)
         finally:
             worker.cancel_safe()
             with pytest.raises(psycopg.errors.QueryCanceled):
                 running.result(timeout=30)
-    assert seen
     assert not session.statistics([KEY])[KEY].at_work
 
 
