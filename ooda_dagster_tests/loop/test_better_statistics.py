@@ -175,7 +175,7 @@ def test_a_table_that_is_being_analysed_is_left_to_who_does_it(town: Database, l
         worker.execute("set vacuum_cost_delay = 100; set vacuum_cost_limit = 1")
         running = pool.submit(worker.execute, "analyze fresh")
         try:
-            wait_until(lambda: town.execute("select from pg_stat_progress_analyze") != [])
+            wait_until(lambda: town.execute("select pid from pg_stat_progress_analyze") != [])
             assert turn(proposing).hypotheses.hypotheses == []
             assert not running.done()
         finally:
