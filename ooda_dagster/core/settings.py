@@ -138,6 +138,7 @@ class Statistics(Group):
     sample_pages: PositiveInt = 5_000
     sample_timeout_s: Positive = 5
     max_samples: PositiveInt = 5  # of tables, in one cycle
+    sample_again_h: Annotated[float, Field(ge=0, le=1000)] = 24  # so long the counts of a sample are used
     assumed_gain: Share = 0.2  # of the time of the statements: what a right estimate saves cannot be priced
 
 

@@ -53,6 +53,7 @@ class TableStatistics:
 
     last_analyze: of an ANALYZE by hand; last_known: that, or autovacuum's. autovacuum_rows: changed rows from which on
     autovacuum analyses; None: it never does. targets: column → statistics target of its own (none: the default).
+    at_work: somebody vacuums or analyses it now, as far as the session may see.
     """
 
     oid: int
@@ -64,6 +65,7 @@ class TableStatistics:
     default_target: int
     targets: Mapping[str, int] = field(default_factory=dict)
     extended: tuple[ExtendedStatistics, ...] = ()
+    at_work: bool = False
 
     def target(self, column: str) -> int:
         """How many common values, and bounds of the histogram, ANALYZE keeps of a column."""
@@ -92,11 +94,15 @@ class StatisticsSpec:
 
     @property
     def identity(self) -> str:
-        return f"statistics ({', '.join(self.kinds)}) on {self.column_list} from {self.relation}"
+        """What failed once is known again by it: without the kinds, which a random sample chose."""
+        return f"statistics on {self.column_list} from {self.relation}"
 
     @property
     def name(self) -> str:
-        return own_index_name(self.table, self.columns, self.identity)
+        kinds = ", ".join(self.kinds)
+        return own_index_name(
+            self.table, self.columns, f"statistics ({kinds}) on {self.column_list} from {self.relation}"
+        )
 
     def ddl(self) -> str:
         name = qualified(self.schema, self.name)

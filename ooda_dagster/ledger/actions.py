@@ -137,7 +137,9 @@ class Actions:
                 **fields,
             )
             open_ = sa.text("state in (" + ", ".join(f"'{s}'" for s in sorted(WAITING | OPEN)) + ")")
-            renewed = {n: fields[n] for n in ("hypothesis_id", "analysis_id", "predicted", "priority", "touches")}
+            # The statements stay, as an approval is bound to them; what is known of the table is renewed with the spec.
+            again = ("hypothesis_id", "analysis_id", "description", "spec", "predicted", "priority", "touches")
+            renewed = {name: fields[name] for name in again}
             waiting = action.c.state.in_(sorted(WAITING))
             # A person's proposal is theirs: a later cycle that finds the same does not take it over.
             same_author = sa.and_(waiting, action.c.proposed_by == by, action.c.statements_hash == digest)

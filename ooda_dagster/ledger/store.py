@@ -16,6 +16,7 @@ from ooda_dagster.ledger.past import Past
 from ooda_dagster.ledger.queues import Queues
 from ooda_dagster.ledger.requests import RequestBook
 from ooda_dagster.ledger.rollups import Rollups
+from ooda_dagster.ledger.samples import TableSamples
 from ooda_dagster.ledger.trail import Trail
 from ooda_dagster.ledger.verifications import Verifications
 from ooda_dagster.ledger.who import os_user
@@ -41,6 +42,7 @@ class Ledger:
         self.past = Past(self.engine)
         self.workload_days = WorkloadDays(self.engine)
         self.alerts = Alerts(self.engine)
+        self.table_samples = TableSamples(self.engine)
         self.trail = Trail(self.engine)
 
     def migrate(self) -> None:

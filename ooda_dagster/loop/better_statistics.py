@@ -26,6 +26,7 @@ from ooda_dagster.core.statistics import (
     raised,
     why_analyze,
 )
+from ooda_dagster.loop.table_samples import NEVER, TableSampler
 from ooda_dagster.targets.base import Observing, TargetError
 
 #: Columns of one condition that are looked at: each pair of them is counted.
@@ -53,16 +54,22 @@ class _Search:
     session: Observing
     policy: Statistics
     kept: Mapping[tuple[str, str], TableStatistics]
+    sampler: TableSampler
     findings: list[Finding] = field(default_factory=list)
-    sampled: set[tuple[str, ...]] = field(default_factory=set)
     blind: dict[str, str] = field(default_factory=dict)
 
-    def may_sample(self, *what: str) -> bool:
-        """Once each, and so many in a cycle."""
-        if what in self.sampled or len(self.sampled) >= self.policy.max_samples:
-            return False
-        self.sampled.add(what)
-        return True
+    def explains(self, use: Use) -> bool:
+        """Whether a table may be the cause, and may be looked at now."""
+        key, label = use.table.key, use.table.label
+        looked_at = bool(equalities(use)) and key in self.kept and samplable(use.table)
+        return looked_at and label not in self.sampler.left_alone
+
+    def order(self, wrong: Misestimate) -> tuple[bool, datetime]:
+        """What is remembered comes first, as it costs nothing; then what was not sampled for longest."""
+        uses = [u for u in wrong.shape.uses if self.explains(u)]
+        last = [self.sampler.last(u.table, equalities(u)[:_MOST_COLUMNS], self.kept[u.table.key]) for u in uses]
+        due = [at for at in last if at is not None]
+        return (True, min(due)) if due else (False, NEVER)
 
 
 def find_better_statistics(
@@ -72,6 +79,7 @@ def find_better_statistics(
     catalogue: Catalogue,
     policy: Statistics,
     now: datetime,
+    sampler: TableSampler,
 ) -> tuple[list[Finding], dict[str, str]]:
     """Findings for the tables that the heavy `statements` read, and relation → why it could not be looked at.
 
@@ -79,14 +87,14 @@ def find_better_statistics(
     is concluded from them.
     """
     tables = {use.table.key for s in statements if s.fingerprint in shapes for use in shapes[s.fingerprint].uses}
-    search = _Search(session, policy, session.statistics(sorted(tables)))
+    search = _Search(session, policy, session.statistics(sorted(tables)), sampler)
     stale = {}
     for key in sorted(search.kept.keys() & catalogue.tables.keys()):
         table, kept = catalogue.tables[key], search.kept[key]
         if kept.tracked and (why := why_analyze(table, kept, policy, now)):
             stale[key] = Finding(HypothesisType.ANALYZE, table, analyze_spec(*key, kept), why)
-    if policy.analyze:
-        search.findings += stale.values()
+    if policy.analyze:  # where a worker is at it, ours would only wait, and be superfluous
+        search.findings += [found for key, found in stale.items() if not search.kept[key].at_work]
     if policy.extended or policy.targets:
         known = [s for s in statements if s.fingerprint in shapes and not stale.keys() & shapes[s.fingerprint].tables]
 
@@ -96,7 +104,8 @@ def find_better_statistics(
             except TargetError:
                 return None
 
-        for wrong in misestimates(known, catalogue, planned_rows, policy):
+        # Sorted stably: among equals the worst first.
+        for wrong in sorted(misestimates(known, catalogue, planned_rows, policy), key=search.order):
             for use in wrong.shape.uses:
                 _explain(wrong, use, search)
     return search.findings, search.blind
@@ -104,10 +113,10 @@ def find_better_statistics(
 
 def _explain(wrong: Misestimate, use: Use, search: _Search) -> None:
     """Look for the cause in one table of a wrong estimate. The first cause found there is mended first."""
-    table, kept = use.table, search.kept.get(use.table.key)
-    columns = equalities(use)[:_MOST_COLUMNS]
-    if not columns or kept is None or not samplable(table) or any(f.table.key == table.key for f in search.findings):
+    table = use.table
+    if not search.explains(use) or any(f.table.key == table.key for f in search.findings):
         return
+    kept, columns = search.kept[table.key], equalities(use)[:_MOST_COLUMNS]
     try:
         found = _correlated(wrong, table, columns, kept, search) if len(columns) > 1 else None
         if found is None:
@@ -125,9 +134,9 @@ def _correlated(
     """Columns of one condition that hang together, which no statistics tell the planner."""
     if not search.policy.extended or any(e.tells(columns) for e in kept.extended):
         return None
-    if not search.may_sample(table.label, *columns):
+    pairs = search.sampler.pairs(search.session, table, columns, kept)
+    if pairs is None:
         return None
-    pairs = search.session.sample_pairs(table, columns, search.policy)
     together, strong = correlated(pairs, search.policy.min_sample_ratio)
     in_order = tuple(c for c in table.columns if c in together)
     if not together or any(e.tells(in_order) for e in kept.extended):
@@ -143,11 +152,11 @@ def _skewed(wrong: Misestimate, table: Table, column: str, kept: TableStatistics
     """A column whose common values do not fit into what is kept of it."""
     target, known = kept.target(column), table.columns[column].statistics
     full = known is not None and len(known.common_values) >= target > 0
-    if not search.policy.targets or not full or target >= MAX_TARGET or not search.may_sample(table.label, column):
+    if not search.policy.targets or not full or target >= MAX_TARGET:
         return None
-    sample = search.session.sample_rare(table, column, search.policy)
-    ratio = sample.ratio(table, column)
-    if ratio is None or ratio < search.policy.min_sample_ratio:
+    sample = search.sampler.rare(search.session, table, column, kept)
+    ratio = sample.ratio(table, column) if sample is not None else None
+    if sample is None or ratio is None or ratio < search.policy.min_sample_ratio:
         return None
     before = kept.targets.get(column)
     spec = target_spec(table.schema, table.name, column, target=raised(target), before=before)

@@ -20,6 +20,7 @@ from ooda_dagster.loop.better_statistics import Finding, find_better_statistics
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.situation import ended_actions
+from ooda_dagster.loop.table_samples import TableSampler
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 
@@ -76,9 +77,10 @@ def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding
         with pricing_for(loop.name, session, loop.home) as price_with:
             budget = parse_budget(policy.index_budget, catalogue.heap_bytes)
             advised = advise(workload, catalogue, price_with, policy=policy, budget_bytes=budget)
-        findings, blind = find_better_statistics(
-            session, heavy, advised.shapes, catalogue, loop.settings.statistics, loop.clock()
-        )
+        now, statistics = loop.clock(), loop.settings.statistics
+        judged = {change.relation for change in open_changes(loop)}
+        sampler = TableSampler(loop.ledger, loop.name, statistics, now, judged)
+        findings, blind = find_better_statistics(session, heavy, advised.shapes, catalogue, statistics, now, sampler)
     for relation, why in blind.items():
         loop.say(f"estimates of {relation} were not explained: {why}")
     return advised, findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,7 +49,8 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         _close(loop, verification, now)
         return []
     result = _judge(loop, verification, now)
-    deadline = _deadline(verification, result, loop)
+    served = _served_calls(loop, verification, actions, now)
+    deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
     final = result.outcome in (Outcome.BETTER, Outcome.WORSE) or late
     look = verification.looks + 1
@@ -61,7 +62,7 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         )
         return []
     loop.ledger.verifications.update(verification.change_set_id, looks=look)
-    return _conclude(loop, verification, actions, result, now)
+    return _conclude(loop, verification, actions, result, served, now)
 
 
 def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
@@ -107,13 +108,28 @@ def _control(loop: Loop, verification: Verification, candidates: set[str]) -> se
     return control
 
 
-def _deadline(verification: Verification, result: Verdict, loop: Loop) -> datetime:
+def _served_calls(loop: Loop, verification: Verification, actions: Sequence[Action], now: datetime) -> dict[str, int]:
+    """action_id → calls, since it was done, of the statements that it was made for; only where these are known.
+
+    The statements that a change set reached are more: writers of the table are among them, and use no index of it.
+    """
+    served = {a.action_id: set(a.predicted.get("serves") or ()) for a in actions}
+    every = set().union(*served.values())
+    if not every or verification.acted_until is None:
+        return {}
+    frame = loop.ledger.rollups.frame(loop.name, verification.acted_until, now, fingerprints=every)
+    calls = frame.groupby("fingerprint")["n"].sum()
+    return {i: int(calls[calls.index.isin(which)].sum()) for i, which in served.items() if which}
+
+
+def _deadline(verification: Verification, result: Verdict, served: Mapping[str, int], loop: Loop) -> datetime:
     """The policy's, or the longer one where too few calls came in to tell anything."""
     policy, now = loop.settings.verifying, loop.clock()
     assert verification.acted_until is not None
     passed_min = max((now - verification.acted_until).total_seconds() / 60, 1e-9)
-    calls_per_minute = result.n.get("calls_after", 0) / passed_min
-    low_traffic = result.ratio is None and calls_per_minute < policy.low_traffic_calls_per_minute
+    fewest = min([result.n.get("calls_after", 0), *served.values()])
+    too_few = result.ratio is None or any(calls < policy.min_calls for calls in served.values())
+    low_traffic = too_few and fewest / passed_min < policy.low_traffic_calls_per_minute
     seconds = policy.low_traffic_deadline_s if low_traffic else policy.deadline_s
     return verification.acted_until + timedelta(seconds=seconds)
 
@@ -125,7 +141,12 @@ def _judged_actions(loop: Loop, verification: Verification) -> list[Action]:
 
 
 def _conclude(
-    loop: Loop, verification: Verification, actions: Sequence[Action], result: Verdict, now: datetime
+    loop: Loop,
+    verification: Verification,
+    actions: Sequence[Action],
+    result: Verdict,
+    served: Mapping[str, int],
+    now: datetime,
 ) -> list[Action]:
     """Carry a final verdict out."""
     worse = result.outcome == Outcome.WORSE or (
@@ -138,8 +159,8 @@ def _conclude(
         return _undo_worst(loop, verification, undoable, result, usage, now, alone=len(actions) == 1)
     ended: list[Action] = []
     for action in actions:
-        reason = _pointless(loop, action, result, usage.get(action.action_id, {})) if action in undoable else ""
-        if reason:
+        used = usage.get(action.action_id, {})
+        if action in undoable and (reason := _pointless(loop, action, result, used, served)):
             ended += _undo(loop, action, result, reason)
         else:
             stays = result.outcome != Outcome.INCONCLUSIVE  # also where it got worse, and there is no undo
@@ -152,9 +173,9 @@ def _conclude(
     return ended
 
 
-def _pointless(loop: Loop, action: Action, result: Verdict, used: dict[str, Any]) -> str:
+def _pointless(loop: Loop, action: Action, result: Verdict, used: dict[str, Any], served: Mapping[str, int]) -> str:
     """Why an action goes although nothing got worse; nothing where it stays."""
-    calls = result.n.get("calls_after", 0)
+    calls = served.get(action.action_id, 0)
     if used.get("scans") == 0 and calls >= loop.settings.verifying.min_calls:
         return f"never used in {calls} calls of the statements that it was made for"
     if result.outcome == Outcome.INCONCLUSIVE and loop.settings.acting.on_inconclusive == "revert":

@@ -75,6 +75,13 @@ def _pair(first: str, second: str, **fields: float) -> PairSample:
     return PairSample(first, second, **{**values, **fields})  # type: ignore[arg-type]
 
 
+def test_statistics_are_known_again_whatever_kinds_a_sample_chose() -> None:
+    first = StatisticsSpec("public", "orders", ("city", "zip"), ("ndistinct", "dependencies"))
+    second = replace(first, kinds=("ndistinct", "mcv"))
+    assert first.identity == second.identity
+    assert first.name != second.name
+
+
 def test_the_ratio_of_a_pair_is_its_share_by_the_product_of_the_shares() -> None:
     assert _pair("a", "b").ratio == pytest.approx((100 / 10_000) / (100_000 / 10_000**2))
 

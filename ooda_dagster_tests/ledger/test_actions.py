@@ -47,6 +47,13 @@ def test_an_equal_proposal_that_waits_is_renewed_and_not_entered_twice(known: Le
     assert journal(known, again) == [(None, "proposed")]
 
 
+def test_a_renewal_takes_over_what_is_known_by_now(known: Ledger) -> None:
+    propose(known, description="Analyse orders: 5000 rows changed", spec={"known": "2026-03-01T11:00:00+00:00"})
+    newest = {"description": "Analyse orders: 9000 rows changed", "spec": {"known": "2026-03-01T12:00:00+00:00"}}
+    again = propose(known, **newest)
+    assert (again.description, again.spec) == (newest["description"], newest["spec"])
+
+
 def test_a_renewal_changes_no_statement(known: Ledger) -> None:
     first = propose(known)
     again = propose(known, statements=["CREATE INDEX other ON orders (customer)"], priority=5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.by_hand import rollback
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
+from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster.targets.postgres.queries import trusted
 from ooda_dagster_tests.loop.ground import make_loop, turn, with_settings
-from ooda_dagster_tests.support import Database
+from ooda_dagster_tests.support import Database, wait_until
 
 #: 40 zip codes in 20 cities, two visits each; 110 big kinds, 60 middling ones, the rest met once.
 _TOWN = """
@@ -165,6 +168,23 @@ def test_a_table_that_nobody_analyses_is_analysed_once(town: Database, loop: Cal
     assert town.execute("select n_mod_since_analyze from pg_stat_user_tables where relname = 'fresh'") == [(9000,)]
 
 
+def test_a_table_that_is_being_analysed_is_left_to_who_does_it(town: Database, loop: Callable[..., Loop]) -> None:
+    proposing = loop(Mode.PROPOSE)
+    asked(town, _FRESH, *[(z,) for z in range(20)])
+    with psycopg.connect(town.superuser, autocommit=True) as worker, ThreadPoolExecutor(1) as pool:
+        worker.execute("set vacuum_cost_delay = 100; set vacuum_cost_limit = 1")
+        running = pool.submit(worker.execute, "analyze fresh")
+        try:
+            wait_until(lambda: town.execute("select pid from pg_stat_progress_analyze") != [])
+            assert turn(proposing).hypotheses.hypotheses == []
+            assert not running.done()
+        finally:
+            worker.cancel_safe()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                running.result(timeout=30)
+    of(turn(proposing).hypotheses.hypotheses, HypothesisType.ANALYZE)
+
+
 @pytest.mark.slow
 def test_values_that_are_commoner_than_thought_raise_the_target(town: Database, loop: Callable[..., Loop]) -> None:
     before, tuned = objects(town), loop()
@@ -226,6 +246,81 @@ def test_what_is_uncorrelated_or_aggregated_is_left_alone(town: Database, loop: 
     asked(town, "select count(*) from people where city = %s and zip = %s", *[(z // 2, z) for z in range(20)])
     asked(town, "select * from people where city = %s and zip = %s limit 5", *[(z // 2, z) for z in range(20)])
     assert turn(proposing).hypotheses.hypotheses == []
+
+
+@pytest.fixture
+def samples(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables that were sampled, in order."""
+    taken: list[str] = []
+    for name in ("sample_pairs", "sample_rare"):
+        real = getattr(PostgresObserving, name)
+
+        def spied(self: Any, table: Any, *rest: Any, real: Any = real) -> Any:
+            taken.append(table.name)
+            return real(self, table, *rest)
+
+        monkeypatch.setattr(PostgresObserving, name, spied)
+    return taken
+
+
+def test_a_sample_is_not_taken_again_until_it_is_old_or_the_table_was_analysed(
+    town: Database, loop: Callable[..., Loop], samples: list[str]
+) -> None:
+    proposing = loop(Mode.PROPOSE)
+    asked(town, _JOIN, *[(z // 2, z) for z in range(20)])
+    (first,) = turn(proposing).hypotheses.hypotheses
+    (second,) = turn(proposing).hypotheses.hypotheses
+    assert samples == ["people"]
+    assert (second.identity, second.evidence["pairs"]) == (first.identity, first.evidence["pairs"])
+    turn(with_settings(proposing, statistics={"sample_again_h": 0}))
+    assert samples == ["people"] * 2
+    town.execute("analyze people", dsn=town.app)
+    assert len(turn(proposing).hypotheses.hypotheses) == 1
+    assert samples == ["people"] * 3
+
+
+def test_a_sample_that_took_too_long_is_not_tried_every_cycle(
+    town: Database, loop: Callable[..., Loop], samples: list[str]
+) -> None:
+    said: list[str] = []
+    hasty = replace(loop(Mode.PROPOSE, statistics={"sample_timeout_s": 0.001}), say=said.append)
+    asked(town, _JOIN, *[(z // 2, z) for z in range(20)])
+    assert turn(hasty).hypotheses.hypotheses == []
+    assert turn(hasty).hypotheses.hypotheses == []
+    assert samples == ["people"]
+    assert "again after statistics.sample_again_h (24)" in said[-1]
+
+
+@pytest.mark.slow
+def test_what_finds_no_room_in_one_cycle_is_sampled_in_the_next(
+    town: Database, loop: Callable[..., Loop], samples: list[str]
+) -> None:
+    proposing = loop(Mode.PROPOSE, statistics={"max_samples": 1})
+    asked(town, _JOIN, *[(z // 2, z) for z in range(20)])
+    asked(town, _KIND, *[(1000 + k,) for k in range(60)], calls=60)
+    assert len(turn(proposing).hypotheses.hypotheses) == 1
+    assert len(turn(proposing).hypotheses.hypotheses) == 2
+    assert sorted(samples) == ["events", "people"]
+    often = with_settings(proposing, statistics={"sample_again_h": 0})
+    turn(often)
+    turn(often)
+    assert samples[2:] == samples[:2]  # the older one first, each time
+
+
+def test_a_table_with_a_change_that_is_being_judged_is_not_sampled(
+    town: Database, loop: Callable[..., Loop], samples: list[str]
+) -> None:
+    tuned = loop()
+    text = "select * from fresh where city = %s and zip = %s"
+    asked(town, text, *[(z // 2, z) for z in range(20)])
+    assert turn(tuned).results.executed_actions == 1  # an ANALYZE
+    asked(town, text, *[(z // 2, z) for z in range(20)])
+    assert turn(tuned).hypotheses.hypotheses == []
+    assert samples == []
+    other = loop(Mode.PROPOSE)  # nothing is being judged as far as it knows
+    asked(town, text, *[(z // 2, z) for z in range(20)])
+    assert len(turn(other).hypotheses.hypotheses) == 1
+    assert samples == ["fresh"]
 
 
 def test_no_literal_of_a_sample_is_in_a_message(town: Database, loop: Callable[..., Loop]) -> None:

@@ -63,10 +63,11 @@ def judged(stage: Stage, *actions: Action, bystanders: tuple[str, ...] = ()) -> 
     return change_set
 
 
-def past_its_deadline(stage: Stage) -> Stage:
+def past_its_deadline(stage: Stage, *, low_traffic_deadline_s: float = _AGO_S - 5) -> Stage:
     """The same with a deadline that is over for what was done so long ago."""
     settings = stage.loop.settings
-    verifying = settings.verifying.model_copy(update={"deadline_s": _AGO_S - 5, "low_traffic_deadline_s": _AGO_S - 5})
+    deadlines = {"deadline_s": _AGO_S - 5, "low_traffic_deadline_s": low_traffic_deadline_s}
+    verifying = settings.verifying.model_copy(update=deadlines)
     return replace(stage, loop=replace(stage.loop, settings=settings.model_copy(update={"verifying": verifying})))
 
 
@@ -135,13 +136,41 @@ def test_at_the_deadline_policy_says_what_becomes_of_it(stage: Stage, policy: st
     assert opened(stage) == []
 
 
+def _made_for(stage: Stage, action: Action, *fingerprints: str) -> Action:
+    predicted = {**action.predicted, "serves": list(fingerprints)}
+    stage.ledger.actions.note(action.action_id, predicted=predicted)
+    return stage.now(action)
+
+
 def test_an_index_that_no_plan_used_goes_whatever_the_clock_says(stage: Stage) -> None:
-    action = stage.built()
+    action = _made_for(stage, stage.built(), "t")
     history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
     judged(stage, action)
     (ended,) = verify(stage.loop)
     assert ended.state == State.REVERTED
     assert "never used" in (ended.revert_reason or "")
+
+
+@pytest.mark.parametrize("made_for", [["rare"], []])
+def test_an_index_is_not_called_unused_for_the_calls_of_writers(stage: Stage, made_for: list[str]) -> None:
+    """`t` is reached and is called often, but is not what the index was made for."""
+    action = _made_for(stage, stage.built(), *made_for)
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.KEPT, Outcome.BETTER)
+
+
+@pytest.mark.parametrize(("made_for", "ends"), [("rare", False), ("t", True)])
+def test_where_what_an_index_was_made_for_is_rare_the_deadline_is_the_longer_one(
+    stage: Stage, made_for: str, ends: bool
+) -> None:
+    stage = past_its_deadline(stage, low_traffic_deadline_s=3600)
+    action = _made_for(stage, stage.built(), made_for)
+    history(stage, {"t": (1.0, 1.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    assert bool(verify(stage.loop)) == ends
 
 
 def test_of_a_set_the_one_that_is_used_least_goes_and_the_rest_is_judged_anew(stage: Stage) -> None:

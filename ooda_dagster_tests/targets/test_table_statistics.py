@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from ooda_dagster.config.servers import APP_ROLE
@@ -13,7 +15,8 @@ from ooda_dagster.core.statistics import correlated, kinds_for
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.targets.base import Observing, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster_tests.support import Database
+from ooda_dagster.targets.postgres.queries import trusted
+from ooda_dagster_tests.support import Database, wait_until
 
 POLICY = Statistics()
 KEY = ("public", "people")
@@ -79,6 +82,21 @@ def test_autovacuum_that_is_off_for_a_table_is_seen(people: Database, session: O
         assert session.statistics([KEY])[KEY].autovacuum_rows is None
     finally:
         people.execute("alter table people reset (autovacuum_enabled)", dsn=people.app)
+
+
+@pytest.mark.parametrize("command", ["analyze", "vacuum"])
+def test_work_on_a_table_is_seen_while_it_lasts(people: Database, session: Observing, command: str) -> None:
+    assert not session.statistics([KEY])[KEY].at_work
+    with psycopg.connect(people.superuser, autocommit=True) as worker, ThreadPoolExecutor(1) as pool:
+        worker.execute("set vacuum_cost_delay = 100; set vacuum_cost_limit = 1")
+        running = pool.submit(worker.execute, trusted(f"{command} people"))
+        try:
+            wait_until(lambda: session.statistics([KEY])[KEY].at_work)
+        finally:
+            worker.cancel_safe()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                running.result(timeout=30)
+    assert not session.statistics([KEY])[KEY].at_work
 
 
 def test_a_sample_tells_columns_that_decide_each_other_from_independent_ones(session: Observing) -> None:

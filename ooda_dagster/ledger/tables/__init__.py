@@ -21,6 +21,7 @@ from ooda_dagster.ledger.tables.requests import (
     request_rollup,
     request_seen,
 )
+from ooda_dagster.ledger.tables.samples import table_sample
 from ooda_dagster.ledger.tables.statements import (
     counter_snapshot,
     rollup,
@@ -56,6 +57,7 @@ __all__ = [
     "sampled_text",
     "statement",
     "statement_query",
+    "table_sample",
     "target",
     "verdict",
     "verification",

@@ -1,5 +1,5 @@
 -- How statistics of some tables are kept: when they were made, when autovacuum would come, targets of columns, extended
--- statistics. %(tables)s: 'schema.table' quoted. A target of -1 (before PostgreSQL 17) or null is the default.
+-- statistics, and whether a worker or somebody is at it now. %(tables)s: 'schema.table' quoted. A target of -1 (before PostgreSQL 17) or null is the default.
 select n.nspname as schema, c.relname as table, c.oid, pg_catalog.pg_get_userbyid(c.relowner) as owner,
        current_setting('track_counts')::bool as tracked,
        s.last_analyze, greatest(s.last_analyze, s.last_autoanalyze) as last_known,
@@ -18,7 +18,11 @@ select n.nspname as schema, c.relname as table, c.oid, pg_catalog.pg_get_userbyi
                    'columns', (select pg_catalog.jsonb_agg(a.attname) from pg_catalog.pg_attribute a
                                where a.attrelid = c.oid and a.attnum = any(e.stxkeys))) order by e.oid), '[]')
         from pg_catalog.pg_statistic_ext e join pg_catalog.pg_namespace en on en.oid = e.stxnamespace
-        where e.stxrelid = c.oid) as extended
+        where e.stxrelid = c.oid) as extended,
+       exists (select from pg_catalog.pg_stat_progress_analyze p
+               where p.relid = c.oid and p.datname = pg_catalog.current_database())
+       or exists (select from pg_catalog.pg_stat_progress_vacuum p
+                  where p.relid = c.oid and p.datname = pg_catalog.current_database()) as at_work
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
