@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
+from ooda_dagster.config.servers import make_roles
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.embedded.server_user import ServerUser
 from ooda_dagster.loop.whatif import pricing_for
-from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.base import RefusedError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster_tests.support import Database, make_orders, room, wait_until
+from ooda_dagster_tests.targets.ground import own_cluster
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer on this machine")
@@ -122,3 +125,19 @@ def test_observing_through_a_statement_pool_is_refused_by_name(database: Databas
         with pytest.raises(RefusedError, match=r"pooler in statement mode.*own port"):
             with PostgresTarget("t", dsn).observing("test"):
                 pass
+
+
+def test_a_pool_whose_server_is_down_is_said_to_be_unreachable_and_leaves_no_session() -> None:
+    with own_cluster("pooled") as cluster:
+        make_roles(cluster)
+        database = Database(cluster, "shop")
+        database.create()
+        with pool_in(database, "transaction") as dsn:
+            with PostgresTarget("t", dsn).observing("test") as session:
+                session.activity()
+            cluster.stop()
+            with pytest.raises(TargetUnreachableError, match="opening a session: the connection was lost"):
+                with PostgresTarget("t", dsn).observing("test"):
+                    pass
+            port = int(dsn.split(":")[-1].split("/")[0])
+            assert [c.status for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == port] == []
