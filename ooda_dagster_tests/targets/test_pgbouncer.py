@@ -29,8 +29,8 @@ Pool = Callable[[str], str]
 
 
 @contextmanager
-def pool_in(database: Database, mode: str) -> Iterator[str]:
-    """A pool of one server session, which all its clients share as one role; its DSN."""
+def pool_in(database: Database, mode: str, *, wait_s: int = 120) -> Iterator[str]:
+    """A pool of one server session, which all its clients share as one role; its DSN. wait_s: for a server, at most."""
     port, user = free_port(), ServerUser.choose()
     server = f"host=127.0.0.1 port={database.cluster.port} user=inference_app password={database.cluster.password}"
     with room("pool") as directory:
@@ -38,7 +38,7 @@ def pool_in(database: Database, mode: str) -> Iterator[str]:
         (directory / "pool.ini").write_text(
             f"[databases]\nshop = {server} dbname={database.name}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {directory}/users.txt\n"
-            f"pool_mode = {mode}\ndefault_pool_size = 1\n"
+            f"pool_mode = {mode}\ndefault_pool_size = 1\nquery_wait_timeout = {wait_s}\n"
         )
         for path in (directory, *directory.iterdir()):
             user.own(path)
@@ -132,7 +132,7 @@ def test_a_pool_whose_server_is_down_is_said_to_be_unreachable_and_leaves_no_ses
         make_roles(cluster)
         database = Database(cluster, "shop")
         database.create()
-        with pool_in(database, "transaction") as dsn:
+        with pool_in(database, "transaction", wait_s=2) as dsn:
             with PostgresTarget("t", dsn).observing("test") as session:
                 session.activity()
             cluster.stop()
