@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.advisor.pricing import Price, PricingError, price_of
-from ooda_dagster.core.errors import server_words
+from ooda_dagster.core.errors import server_words, silenced
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres.connection import foreign_code
@@ -39,6 +39,7 @@ class HypopgPricing:
                 possible.add(spec)
             except psycopg.Error as error:
                 self._refused[spec.definition] = server_words(error)
+                silenced(error)
         self._show(())
         return possible
 
@@ -47,14 +48,17 @@ class HypopgPricing:
         return self._refused
 
     def price(self, text: str, on: Iterable[IndexSpec], *, generic: bool = False) -> Price:
-        self._show(on)
         options = "FORMAT JSON, GENERIC_PLAN" if generic else "FORMAT JSON"
         try:
+            self._show(on)
             with foreign_code(self._connection, given_path=True):
                 row = self._connection.execute(trusted(f"EXPLAIN ({options}) {text} {MARKER}")).fetchone()
         except psycopg.errors.InsufficientPrivilege as error:
-            raise PricingError(f"EXPLAIN is not allowed: {server_words(error)}") from error
+            words = server_words(error)
+            silenced(error)
+            raise PricingError(f"EXPLAIN is not allowed: {words}") from error
         except psycopg.Error as error:
+            silenced(error)
             raise PricingError(f"EXPLAIN failed ({error.sqlstate})") from error
         assert row is not None
         names = {name: spec for spec, (_, name) in self._live.items()}

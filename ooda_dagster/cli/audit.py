@@ -100,7 +100,8 @@ def _show(found: Checked) -> None:
         out.print(_anchor(anchor), markup=False)
     if found.broken:
         table(
-            many(len(found.broken), "break"),
+            many(found.total, "break")
+            + (f", the first {len(found.broken)}" if len(found.broken) < found.total else ""),
             ["chain", "row", "what"],
             [(b.chain, b.position, b.what) for b in found.broken],
         )

@@ -114,7 +114,7 @@ def _record(ledger: Ledger) -> Row:
             "ledger", "record of the past", "ok", f"journal chain intact, {many(sum(found.rows.values()), 'row')}"
         )
     first = found.broken[0]
-    more = f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
+    more = f" (and {found.total - 1} more)" if found.total > 1 else ""
     where = f"{first.chain}, row {first.position}" if first.position else first.chain
     remedy = "ooda audit verify names all; find out who can write to the ledger"
     return Row("ledger", "record of the past", "fail", f"{where}: {first.what}{more}", remedy)

@@ -78,8 +78,8 @@ class Detect(Group):
     method: Literal["either", "both"] = "either"  # which scores must pass their threshold
     if_threshold: Share = 0.7
     lof_threshold: Annotated[float, Field(ge=1)] = 1.5
-    neighbours: PositiveInt = 20
-    trees: PositiveInt = 100
+    neighbours: Annotated[int, Field(ge=1, le=200)] = 20
+    trees: Annotated[int, Field(ge=1, le=1000)] = 100
     tree_rows: Annotated[int, Field(ge=2)] = 256
     min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
     max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest

@@ -15,6 +15,8 @@ from ooda_dagster.ledger.head_check import heads_that_disagree
 from ooda_dagster.ledger.tables import audit_event, chain_head, journal
 
 _BATCH = 2000
+#: Of one chain so many findings are kept, the first; the others are counted. Each row may be damaged.
+KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,26 @@ class Anchor:
 
 @dataclass
 class Checked:
-    """rows: of each chain that was read."""
+    """rows: of each chain that was read. broken: the first KEPT findings of each chain; breaks: how many there are."""
 
     rows: dict[str, int] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
+    breaks: dict[str, int] = field(default_factory=dict)
     anchors: list[Anchor] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
-        return not self.broken and all(anchor.unchanged for anchor in self.anchors)
+        return not self.breaks and all(anchor.unchanged for anchor in self.anchors)
+
+    @property
+    def total(self) -> int:
+        """Findings of all chains, kept or not."""
+        return sum(self.breaks.values())
+
+    def add(self, chain: str, position: int | None, what: str) -> None:
+        self.breaks[chain] = self.breaks.get(chain, 0) + 1
+        if self.breaks[chain] <= KEPT:
+            self.broken.append(Broken(chain, position, what))
 
 
 def check(conn: sa.Connection, target: str | None, expect: Collection[str]) -> Checked:
@@ -59,26 +72,29 @@ def check(conn: sa.Connection, target: str | None, expect: Collection[str]) -> C
     heads = {row.chain: (row.position, row.hash) for row in conn.execute(query)}
     anchored = {}
     for chain, rows in _chains(conn, target):
-        reader = _Reader(chain, JOURNAL_FIELDS if chain != AUDIT else AUDIT_FIELDS, heads.pop(chain, None))
+        reader = _Reader(chain, JOURNAL_FIELDS if chain != AUDIT else AUDIT_FIELDS, heads.pop(chain, None), found)
         for row in rows:
             reader.read(row)
             if row["hash"] in expect:
-                anchored[row["hash"]] = Anchor(row["hash"], chain, row["position"], row["at"], not reader.broken)
+                anchored[row["hash"]] = Anchor(
+                    row["hash"], chain, row["position"], row["at"], chain not in found.breaks
+                )
         found.rows[chain] = reader.rows
-        found.broken += reader.ended()
+        reader.ended()
     for chain, (position, _) in heads.items():  # of these no row is left
         if position:
-            found.broken.append(Broken(chain, 1, f"{_rows(1, position)} missing: no row of the chain is left"))
+            found.add(chain, 1, f"{_rows(1, position)} missing: no row of the chain is left")
     found.anchors = [anchored.get(hash_) or Anchor(hash_, None, None, None, False) for hash_ in sorted(expect)]
-    found.broken += [Broken(chain, position, what) for chain, position, what in heads_that_disagree(conn, target)]
+    for finding in heads_that_disagree(conn, target):
+        found.add(*finding)
     return found
 
 
 class _Reader:
     """Follows one chain, row by row in the order of their positions."""
 
-    def __init__(self, chain: str, fields: tuple[str, ...], head: tuple[int, str] | None) -> None:
-        self.chain, self.rows, self.broken = chain, 0, []
+    def __init__(self, chain: str, fields: tuple[str, ...], head: tuple[int, str] | None, checked: Checked) -> None:
+        self.chain, self.rows, self._checked = chain, 0, checked
         self._fields, self._head = fields, head
         self._position, self._hash, self._number = 0, GENESIS, 0
         self._sound = True
@@ -98,8 +114,8 @@ class _Reader:
             self._found(position, "its number is not above that of the row before")
         self._position, self._hash, self._number = position, row["hash"], row["number"]
 
-    def ended(self) -> list[Broken]:
-        """What is wrong, with the end of the chain."""
+    def ended(self) -> None:
+        """Compare the end of the chain with its head."""
         if self._head is None:
             self._found(None, "the chain has rows and no head")
         elif self._position < self._head[0]:
@@ -108,10 +124,9 @@ class _Reader:
             self._found(self._head[0] + 1, f"{_rows(self._head[0] + 1, self._position)} behind the head")
         elif self._hash != self._head[1]:
             self._found(self._position, "the last row is not the one that the head names")
-        return self.broken
 
     def _found(self, position: int | None, what: str) -> None:
-        self.broken.append(Broken(self.chain, position, what))
+        self._checked.add(self.chain, position, what)
 
 
 def _chains(conn: sa.Connection, target: str | None) -> Iterator[tuple[str, Iterable[RowMapping]]]:

@@ -139,3 +139,12 @@ def test_without_a_value_an_old_server_prices_nothing_and_says_so(session: Postg
     found = advised(session, home, statement(text))
 
     assert "no GENERIC_PLAN" in found.unjudged[0][1]
+
+
+def test_an_index_that_can_no_longer_be_imagined_is_a_price_that_failed(
+    pricing: HypopgPricing, session: PostgresObserving
+) -> None:
+    gone = IndexSpec("public", "orders", (IndexColumn("no_such_column"),))
+    with pytest.raises(PricingError, match=r"EXPLAIN failed \(XX000\)"):
+        pricing.price(SELECT, {gone})
+    assert pricing.price(SELECT, ()).cost > 0  # and the session goes on

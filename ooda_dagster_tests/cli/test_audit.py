@@ -95,6 +95,7 @@ def test_an_intact_record_is_told_with_its_rows(ooda: Run, waiting: Callable[[st
         "intact": True,
         "rows": {"audit": 1, "journal/shop": 2},
         "broken": [],
+        "breaks": {},
         "anchors": [],
     }
 

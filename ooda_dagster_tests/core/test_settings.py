@@ -165,3 +165,11 @@ def test_every_number_has_its_unit_in_its_name() -> None:
 def test_an_expression_is_not_empty(name: str) -> None:
     with pytest.raises(ValidationError, match=rf"requests\.{name}\n.*at least 1 character"):
         with_profile("production", {"requests": {name: "  "}})
+
+
+@pytest.mark.parametrize(("name", "most"), [("neighbours", 200), ("trees", 1000)])
+def test_what_detection_costs_is_bounded(name: str, most: int) -> None:
+    assert getattr(Settings.model_validate({"detect": {name: most}}).detect, name) == most
+    for value in (0, most + 1):
+        with pytest.raises(ValidationError, match=rf"detect\.{name}\n"):
+            Settings.model_validate({"detect": {name: value}})

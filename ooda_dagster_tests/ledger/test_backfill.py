@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
@@ -14,6 +15,7 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.database import _migrations, connection
 from ooda_dagster_tests.ledger.ground import ask, proposal
 from ooda_dagster_tests.ledger.test_chains import live
+from ooda_dagster_tests.support import wait_until
 
 _ACTIONS = """
 insert into ooda.action (action_id, target, action_type, identity, state, description, statements_hash, proposed_at,
@@ -84,3 +86,26 @@ def test_the_way_back_works_too(old: Ledger) -> None:
     assert ask(old, "select action_id, to_state from ooda.journal") == [(action.action_id, State.PROPOSED)]
     old.migrate()
     assert old.trail.verify().intact
+
+
+def test_a_writer_of_the_old_version_that_is_at_work_is_waited_for(old: Ledger) -> None:
+    """What it commits late is chained too."""
+    with ThreadPoolExecutor(1) as pool:
+        with connection(old.engine) as conn:
+            conn.exec_driver_sql(
+                "insert into ooda.audit_event (target, actor, event, detail) values ('t', 'a', 'x', '{}')"
+            )
+            migrated = pool.submit(old.migrate)
+            waiting = (
+                "select 1 from pg_locks where not granted and mode = 'AccessExclusiveLock' "
+                "and relation = 'ooda.audit_event'::regclass"
+            )
+            wait_until(lambda: ask(old, waiting), what="the migration's wait")
+            locked = (
+                "select relation::regclass::text from pg_locks where granted and mode = 'AccessExclusiveLock' and "
+                "database = (select oid from pg_database where datname = current_database())"
+            )  # all of them, before anything is changed
+            assert {name for (name,) in ask(old, locked)} == {"ooda.target", "ooda.action", "ooda.journal"}
+        migrated.result(20)
+    found = old.trail.verify()
+    assert (found.intact, found.rows) == (True, {"audit": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ooda_dagster.core.chain import AUDIT, AUDIT_FIELDS, GENESIS, JOURNAL_FIELDS, journal_chain, link
-from ooda_dagster.ledger import Ledger
+from ooda_dagster.ledger import Ledger, chain_check
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import audit_event, journal
 from ooda_dagster_tests.ledger.ground import NOW, ask, proposal, register
@@ -131,6 +131,20 @@ def test_an_edit_with_a_new_hash_shows_at_the_next_row(past: Ledger, position: i
 def test_an_edit_of_the_last_row_with_a_new_hash_shows_against_the_head(past: Ledger) -> None:
     ask(past, "update ooda.journal set hash = repeat('a', 64) where target = 't' and position = 6")
     assert ("journal/t", 6, "the last row is not the one that the head names") in broken(past)
+
+
+def test_of_a_chain_with_much_damage_the_first_findings_are_kept_and_all_are_counted(
+    past: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_check, "KEPT", 2)
+    (kept,) = [head.hash for head in past.trail.heads("t") if head.chain == "journal/t"]
+    ask(past, "update ooda.journal set reason = 'because'")
+    found = past.trail.verify(expect=[kept])
+    assert [(b.chain, b.position) for b in found.broken] == [
+        ("journal/t", 1), ("journal/t", 2), ("journal/u", 1), ("journal/u", 2),
+    ]  # fmt: skip
+    assert (found.breaks, found.total) == ({"journal/t": 6, "journal/u": 6}, 12)
+    assert (found.intact, [a.unchanged for a in found.anchors]) == (False, [False])
 
 
 def test_a_head_that_is_gone_is_named(past: Ledger) -> None:

@@ -20,7 +20,7 @@ from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.by_hand import approve_action
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.base import RefusedError, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster_tests.support import Database, make_orders, wait_until
@@ -170,3 +170,11 @@ def test_where_no_standby_is_observed_or_nothing_acts_there_is_nothing_to_wait_f
 ) -> None:
     assert PostgresTarget("t", database.observe, database.act).catch_up(1) is None
     assert PostgresTarget("t", pair[1].observe).catch_up(1) is None
+
+
+def test_an_acting_connection_that_leads_to_the_standby_too_is_one_of_our_errors(
+    pair: tuple[Database, Database],
+) -> None:
+    _, standby = pair
+    with pytest.raises(TargetError, match="comparing a standby with its primary: recovery is in progress"):
+        PostgresTarget("t", standby.observe, standby.act).catch_up(1)

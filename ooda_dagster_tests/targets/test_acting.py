@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import pytest
 
 from ooda_dagster.config.servers import APP_ROLE
 from ooda_dagster.embedded import Cluster
-from ooda_dagster.targets.base import MissingRightError, RefusedError, TargetError
+from ooda_dagster.targets.base import MissingRightError, RefusedError, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.acting import PostgresActing
+from ooda_dagster.targets.postgres.place import read_place
 from ooda_dagster_tests.embedded.ground import line, python
 from ooda_dagster_tests.support import Database, make_orders, open_transaction, wait_until
 from ooda_dagster_tests.targets.ground import Role
@@ -217,3 +218,22 @@ def test_a_standby_is_refused_by_name(small: Database, small_server: Cluster) ->
     finally:
         standby.destroy()
     assert not Path(standby.data_dir).exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        PostgresActing.try_lock,
+        PostgresActing.claim_server,
+        lambda session: session.backend_alive(1, session.backend_start),
+        lambda session: session.cancel(1),
+        lambda session: read_place(session.connection),
+    ],
+)
+def test_a_session_that_was_ended_is_one_of_our_errors(
+    database: Database, asked: Callable[[PostgresActing], object]
+) -> None:
+    with target(database).acting("act") as session:
+        database.execute(f"select pg_terminate_backend({session.backend_pid}, 5000)")
+        with pytest.raises(TargetUnreachableError, match="the connection was lost"):
+            asked(session)

@@ -13,7 +13,7 @@ import pytest
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.targets.base import RefusedError, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
-from ooda_dagster.targets.postgres.connection_errors import location
+from ooda_dagster.targets.postgres.connection_errors import location, translate
 from ooda_dagster_tests.support import Database
 from ooda_dagster_tests.targets.ground import PASSWORD, Role, login_role
 
@@ -183,3 +183,16 @@ def test_a_target_without_an_acting_connection_says_how_to_give_one(database: Da
     assert not target.can_act
     with pytest.raises(RefusedError, match=r"shop has no acting connection; set `act`"), target.acting("act"):
         pass
+
+
+def test_a_system_error_is_a_lost_server_only_where_a_pooler_says_it(database: Database) -> None:
+    pooler_s = psycopg.errors.lookup("58000")("server login failed: wrong password")  # without the fields of a server
+    assert isinstance(translate(pooler_s, "asking"), TargetUnreachableError)
+    with psycopg.connect(database.superuser) as client, pytest.raises(psycopg.Error) as server_s:
+        client.execute("do $$ begin raise 'x' using errcode = '58000'; end $$")
+    assert not isinstance(translate(server_s.value, "asking"), TargetUnreachableError)
+
+
+@pytest.mark.parametrize(("state", "lost"), [("57P01", True), ("57P03", True), ("08P01", True), ("57014", False)])
+def test_a_shutdown_is_a_lost_server_and_a_cancel_is_none(state: str, lost: bool) -> None:
+    assert isinstance(translate(psycopg.errors.lookup(state)("x"), "asking"), TargetUnreachableError) == lost

@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
+from ooda_dagster.config.servers import make_roles
 from ooda_dagster.embedded.files import free_port
 from ooda_dagster.embedded.server_user import ServerUser
 from ooda_dagster.loop.whatif import pricing_for
-from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.base import RefusedError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster_tests.support import Database, make_orders, room, wait_until
+from ooda_dagster_tests.targets.ground import own_cluster
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer on this machine")
@@ -26,8 +29,8 @@ Pool = Callable[[str], str]
 
 
 @contextmanager
-def pool_in(database: Database, mode: str) -> Iterator[str]:
-    """A pool of one server session, which all its clients share as one role; its DSN."""
+def pool_in(database: Database, mode: str, *, wait_s: int = 120) -> Iterator[str]:
+    """A pool of one server session, which all its clients share as one role; its DSN. wait_s: for a server, at most."""
     port, user = free_port(), ServerUser.choose()
     server = f"host=127.0.0.1 port={database.cluster.port} user=inference_app password={database.cluster.password}"
     with room("pool") as directory:
@@ -35,7 +38,7 @@ def pool_in(database: Database, mode: str) -> Iterator[str]:
         (directory / "pool.ini").write_text(
             f"[databases]\nshop = {server} dbname={database.name}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {directory}/users.txt\n"
-            f"pool_mode = {mode}\ndefault_pool_size = 1\n"
+            f"pool_mode = {mode}\ndefault_pool_size = 1\nquery_wait_timeout = {wait_s}\n"
         )
         for path in (directory, *directory.iterdir()):
             user.own(path)
@@ -122,3 +125,19 @@ def test_observing_through_a_statement_pool_is_refused_by_name(database: Databas
         with pytest.raises(RefusedError, match=r"pooler in statement mode.*own port"):
             with PostgresTarget("t", dsn).observing("test"):
                 pass
+
+
+def test_a_pool_whose_server_is_down_is_said_to_be_unreachable_and_leaves_no_session() -> None:
+    with own_cluster("pooled") as cluster:
+        make_roles(cluster)
+        database = Database(cluster, "shop")
+        database.create()
+        with pool_in(database, "transaction", wait_s=2) as dsn:
+            with PostgresTarget("t", dsn).observing("test") as session:
+                session.activity()
+            cluster.stop()
+            with pytest.raises(TargetUnreachableError, match="opening a session: the connection was lost"):
+                with PostgresTarget("t", dsn).observing("test"):
+                    pass
+            port = int(dsn.split(":")[-1].split("/")[0])
+            assert [c.status for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == port] == []

@@ -6,7 +6,7 @@ import pytest
 
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.embedded import Cluster
-from ooda_dagster.targets.base import Capabilities, Counters, TargetError
+from ooda_dagster.targets.base import Capabilities, Counters, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster_tests.support import Database
 from ooda_dagster_tests.targets.ground import Role
@@ -135,3 +135,11 @@ def test_a_server_is_told_from_another_one(database: Database, small: Database) 
     here, there = _capabilities(database.observe).identity, _capabilities(small.superuser).identity
     assert here != there
     assert here["system_identifier"] not in (None, there["system_identifier"])
+
+
+def test_counters_of_a_session_that_was_ended_are_one_of_our_errors(database: Database) -> None:
+    with PostgresTarget("t", database.observe).observing("test") as session:
+        assert session.capabilities().statements_ok
+        database.execute(f"select pg_terminate_backend({session.connection.info.backend_pid}, 5000)")
+        with pytest.raises(TargetUnreachableError, match="reading statement statistics: the connection was lost"):
+            session.counters()

@@ -134,6 +134,24 @@ def test_a_sample_tells_values_that_are_commoner_than_thought(session: Observing
     assert even.ratio(seen, "zip") == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.parametrize("column", ["host", "code", "flag"])
+def test_a_common_value_is_known_however_its_type_is_written(people: Database, session: Observing, column: str) -> None:
+    """Of these types a cast to text is another text than the one in pg_stats."""
+    people.execute(
+        "create table typed (host inet, code char(10), flag bool); "
+        "insert into typed select '10.0.0.0'::inet + g % 3, 'c' || g % 3, g % 2 = 0 from generate_series(1, 3000) g; "
+        "analyze typed",
+        dsn=people.app,
+    )
+    try:
+        key = ("public", "typed")
+        sample = session.sample_rare(session.catalogue({key}).tables[key], column, POLICY)
+    finally:
+        people.execute("drop table typed", dsn=people.app)
+    assert sample.n == 3000
+    assert (sample.share, sample.mates) == (0, 0)
+
+
 def test_a_sample_reads_no_more_pages_than_allowed(people: Database, session: Observing) -> None:
     few = POLICY.model_copy(update={"sample_pages": 20})
     (pair,) = session.sample_pairs(table(session), ["city", "zip"], few)

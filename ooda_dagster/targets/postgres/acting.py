@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.errors import server_words, silenced
@@ -30,6 +31,7 @@ _LOCK_SPACE = 0x6F6F6461
 _BUILD_SPACE = _LOCK_SPACE + 1
 #: Two that claim a server in the same moment see each other, step back, and try again after unequal pauses.
 _CLAIMS, _CLAIM_PAUSE_S = 5, 0.2
+_CLAIMING = "claiming the server"
 #: From this version on, a membership says whether the member may SET ROLE.
 _HAS_SET = 160_000
 
@@ -60,9 +62,8 @@ class PostgresActing:
         CONCURRENTLY, waiting for that snapshot, ends in a deadlock.
         """
         key = int.from_bytes(hashlib.blake2b(self._database.encode(), digest_size=4).digest(), signed=True)
-        row = self.connection.execute(
-            marked("select pg_catalog.pg_try_advisory_lock(%s, %s) as got"), (_LOCK_SPACE, key)
-        ).fetchone()
+        asked = marked("select pg_catalog.pg_try_advisory_lock(%s, %s) as got")
+        row = self._row("taking the database's lock", asked, _LOCK_SPACE, key)
         return bool(row and row.got)
 
     def claim_server(self) -> None:
@@ -72,7 +73,10 @@ class PostgresActing:
         """
         for attempt in range(1, _CLAIMS + 1):
             self._build_lock("pg_try_advisory_lock")
-            other = self.connection.execute(query("read_builders"), {"space": _BUILD_SPACE}).fetchone()
+            try:
+                other = self.connection.execute(query("read_builders"), {"space": _BUILD_SPACE}).fetchone()
+            except psycopg.Error as error:
+                raise translate(error, _CLAIMING) from error
             if other is None:
                 return
             self._build_lock("pg_advisory_unlock")
@@ -84,7 +88,14 @@ class PostgresActing:
             time.sleep(random.uniform(0.1, 1) * _CLAIM_PAUSE_S)
 
     def _build_lock(self, function: LiteralString) -> None:
-        self.connection.execute(marked(f"select pg_catalog.{function}(%s, 0)"), (_BUILD_SPACE,))
+        self._row(_CLAIMING, marked(f"select pg_catalog.{function}(%s, 0)"), _BUILD_SPACE)
+
+    def _row(self, doing: str, asked: sql.SQL, *values: Any) -> Any:
+        """The first row of an answer, or None. Raises TargetError."""
+        try:
+            return self.connection.execute(asked, values).fetchone()
+        except psycopg.Error as error:
+            raise translate(error, doing) from error
 
     def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None:
         """Run one journalled statement outside a transaction, as `role` where the session may become it."""
@@ -179,10 +190,8 @@ class PostgresActing:
 
     def backend_alive(self, pid: int, started: datetime) -> bool:
         """Whether the backend that a dead worker used still works."""
-        row = self.connection.execute(
-            marked("select 1 from pg_catalog.pg_stat_activity where pid = %s and backend_start = %s"), (pid, started)
-        ).fetchone()
-        return row is not None
+        asked = marked("select 1 from pg_catalog.pg_stat_activity where pid = %s and backend_start = %s")
+        return self._row("looking for a backend", asked, pid, started) is not None
 
     def cancel(self, pid: int) -> bool:
         """Ask a backend to end its statement and its session; False where the role may not."""
@@ -192,6 +201,8 @@ class PostgresActing:
             ).fetchone()
         except psycopg.errors.InsufficientPrivilege:
             return False
+        except psycopg.Error as error:
+            raise translate(error, "ending a backend") from error
         return bool(row and row.done)
 
     def index(self, schema: str, name: str) -> Index | None:

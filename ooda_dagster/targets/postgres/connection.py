@@ -13,9 +13,8 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import set_json_loads
 
-from ooda_dagster.core.errors import server_words, silenced
-from ooda_dagster.targets.base import RefusedError, TargetError, TargetUnreachableError
-from ooda_dagster.targets.postgres.connection_errors import FORM, explain
+from ooda_dagster.targets.base import RefusedError, TargetUnreachableError
+from ooda_dagster.targets.postgres.connection_errors import FORM, explain, translate
 from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 
 CONNECT_TIMEOUT_S = 10
@@ -91,7 +90,12 @@ def connect(
     # Bytes of a SQL_ASCII database are of no encoding: asked for as UTF-8, one that is none fails the statement.
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         settings = {**settings, "client_encoding": "SQL_ASCII"}
-    if is_pooled(connection):
+    try:
+        pooled_by_another = is_pooled(connection)
+    except psycopg.Error as error:  # a pooler that is up answers the login itself, and then finds no server
+        connection.close()
+        raise translate(error, "opening a session") from error
+    if pooled_by_another:
         connection.close()
         if settings.get("default_transaction_read_only") != "on":
             raise RefusedError(
@@ -134,9 +138,7 @@ def _checked(connection: _C, statement: sql.SQL) -> _C:
                 "a pooler in statement mode stands before the server: nothing can be held read-only through it; "
                 "give the connection the server's own port, or a pool in session or transaction mode"
             ) from error
-        words = server_words(error)
-        silenced(error)
-        raise TargetError(f"the session's limits cannot be set: {words}") from error
+        raise translate(error, "setting the session's limits") from error
     for name in ("text", "varchar", "bpchar", "name"):
         connection.adapters.register_loader(name, _Lenient)
     set_json_loads(_loads, connection)

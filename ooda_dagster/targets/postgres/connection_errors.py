@@ -83,13 +83,18 @@ def location(dsn: str) -> str:
     return f"{parts.get('host', 'local socket')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
 
 
+def _of_pooler(error: psycopg.Error) -> bool:
+    """Whether a pooler says that it has no server: PgBouncer's 58000, without the source file that a server names."""
+    return error.sqlstate == "58000" and error.diag.source_file is None
+
+
 def translate(error: psycopg.Error, doing: str, remedy: str = "") -> TargetError:
     """A driver's error as one of ours. The message holds no statement text and no literal."""
     words = server_words(error)
     silenced(error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return MissingRightError(f"{doing}: {words}" + (f". {remedy}" if remedy else ""))
-    if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+    if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")) or _of_pooler(error):
         return TargetUnreachableError(f"{doing}: the connection was lost ({words})")
     if isinstance(error, psycopg.errors.LockNotAvailable):
         words += "; another session holds a table exclusively (ALTER TABLE, VACUUM FULL), try again when it has ended"

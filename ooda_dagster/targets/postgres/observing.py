@@ -79,8 +79,8 @@ class PostgresObserving:
         schema = self._statements_schema()
         seen = self.capabilities()
         # stats_since came with version 1.11 of the extension, in PostgreSQL 17: it tells an entry that was evicted.
-        since = sql.SQL("extract(epoch from stats_since)" if self._has_since(schema) else "null::float8")
         try:
+            since = sql.SQL("extract(epoch from stats_since)" if self._has_since(schema) else "null::float8")
             epoch = self.connection.execute(query("read_epoch").format(schema=schema)).fetchone()
             rows = self.connection.execute(
                 query("read_counters").format(schema=schema, since=since),

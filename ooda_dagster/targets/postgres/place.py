@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import psycopg
 
 from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.queries import marked
 
 
@@ -31,14 +32,18 @@ Place.SAME = Place(None, "", 0, False)
 
 
 def read_place(connection: psycopg.Connection[Any]) -> Place:
-    row = connection.execute(
-        marked(
-            "select d.oid, d.datname as name, pg_catalog.pg_is_in_recovery() as in_recovery "
-            "from pg_catalog.pg_database d where d.datname = current_database()"
-        )
-    ).fetchone()
+    """Raises TargetError."""
+    asked = marked(
+        "select d.oid, d.datname as name, pg_catalog.pg_is_in_recovery() as in_recovery "
+        "from pg_catalog.pg_database d where d.datname = current_database()"
+    )
+    try:
+        row = connection.execute(asked).fetchone()
+        identifier = read_system_identifier(connection)
+    except psycopg.Error as error:
+        raise translate(error, "looking which database this is") from error
     assert row is not None
-    return Place(read_system_identifier(connection), row.name, row.oid, row.in_recovery)
+    return Place(identifier, row.name, row.oid, row.in_recovery)
 
 
 def read_system_identifier(connection: psycopg.Connection[Any]) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ooda_dagster.targets.base import RefusedError
@@ -104,17 +106,24 @@ class PostgresTarget:
             return None
         began = time.monotonic()
         with self.primary("catch_up") as session:
-            position = session.connection.execute(marked("select pg_catalog.pg_current_wal_lsn() as lsn")).fetchone()
-        assert position is not None
+            position = _row(session, marked("select pg_catalog.pg_current_wal_lsn() as lsn"))
         shown = marked(
             "select not pg_catalog.pg_is_in_recovery() or pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_lsn as shown"
         )
         with self.observing("catch_up") as session:
             while True:
-                row = session.connection.execute(shown, (position.lsn,)).fetchone()
+                caught_up = _row(session, shown, position.lsn).shown
                 waited_s = time.monotonic() - began
-                if row is not None and row.shown:
+                if caught_up:
                     return waited_s
                 if waited_s > timeout_s:
                     raise RefusedError(f"the observed standby lags behind its primary by more than {timeout_s:.0f} s")
                 time.sleep(_REPLAY_POLL_S)
+
+
+def _row(session: PostgresObserving, asked: sql.SQL, *values: Any) -> Any:
+    """The one row that answers how far the write-ahead log is. Raises TargetError."""
+    try:
+        return session.connection.execute(asked, values).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, "comparing a standby with its primary") from error

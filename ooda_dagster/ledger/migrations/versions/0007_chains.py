@@ -28,6 +28,8 @@ _TABLES = {"journal": ("seq", ["target", "position"]), "audit_event": ("event_id
 
 
 def upgrade() -> None:
+    # A writer of the old version that is still at work would add a row without a hash, or wait in another order.
+    op.execute("lock table ooda.target, ooda.action, ooda.journal, ooda.audit_event in access exclusive mode")
     op.create_table(
         "chain_head",
         sa.Column("chain", sa.Text(), nullable=False),

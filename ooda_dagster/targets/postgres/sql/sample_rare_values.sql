@@ -4,7 +4,8 @@ with known as materialized (
     where p.schemaname = {schema} and p.tablename = {name} and p.attname = {label} and not p.inherited
 ),
 s as materialized (
-    select {column}::text as value from {table} tablesample system ({percent}) where {column} is not null limit {rows}
+    -- by the type's output function, as in pg_stats: a cast differs from it for inet, char(n) and bool
+    select pg_catalog.concat({column}) as value from {table} tablesample system ({percent}) where {column} is not null limit {rows}
 ),
 w as (select value, count(*)::float8 as k, value not in (select value from known) as rare from s group by value)
 select coalesce(sum(k), 0)::bigint as n,
