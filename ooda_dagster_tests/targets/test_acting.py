@@ -13,7 +13,13 @@ import pytest
 
 from ooda_dagster.config.servers import APP_ROLE
 from ooda_dagster.embedded import Cluster
-from ooda_dagster.targets.base import MissingRightError, RefusedError, TargetError, TargetUnreachableError
+from ooda_dagster.targets.base import (
+    LoginRefusedError,
+    MissingRightError,
+    RefusedError,
+    TargetError,
+    TargetUnreachableError,
+)
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster.targets.postgres.place import read_place
@@ -31,6 +37,17 @@ def target(database: Database) -> PostgresTarget:
 def run(dsn: str, statement: str = CREATE, *, role: str | None = APP_ROLE, timeout_s: float = 20) -> None:
     with PostgresTarget("t", dsn, dsn).acting("act") as session:
         session.execute(statement, role=role, lock_timeout_s=0.5, timeout_s=timeout_s)
+
+
+def test_an_observing_role_that_is_not_let_in_is_not_taken_for_a_barred_acting_role(role: Role) -> None:
+    role.database.execute(f"alter role {role.name} nologin")
+    for observe, act, barred in ((role.dsn, role.database.act, False), (role.database.observe, role.dsn, True)):
+        with (
+            pytest.raises(TargetUnreachableError, match="may not log in") as refused,
+            PostgresTarget("t", observe, act).acting("act"),
+        ):
+            raise AssertionError
+        assert isinstance(refused.value, LoginRefusedError) is barred
 
 
 def test_one_session_at_a_time_has_the_lock(database: Database) -> None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from ooda_dagster.targets.base import RefusedError
+from ooda_dagster.targets.base import LoginRefusedError, RefusedError, TargetUnreachableError
 from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect
 from ooda_dagster.targets.postgres.connection_errors import translate
@@ -53,7 +53,10 @@ class PostgresTarget:
     def observing(self, phase: str, *, connect_timeout_s: int | None = None) -> Iterator[PostgresObserving]:
         """A read-only session named ooda/<target>/<phase>."""
         name = f"ooda/{self.name}/{phase}"[:63]
-        connection = connect(self._observe_dsn, name, OBSERVING_SETTINGS, connect_timeout_s=connect_timeout_s)
+        try:
+            connection = connect(self._observe_dsn, name, OBSERVING_SETTINGS, connect_timeout_s=connect_timeout_s)
+        except LoginRefusedError as error:  # as such only of the acting role: that is a switch of a DBA's
+            raise TargetUnreachableError(str(error)) from None
         with closing(connection):
             yield PostgresObserving(connection)
 
