@@ -112,8 +112,8 @@ def test_the_snippet_of_the_docs_gives_the_names_that_it_says() -> None:
 
 def test_a_step_is_called_as_dagster_calls_it() -> None:
     """Keys may have characters that steps may not."""
-    defs = build_definitions(CONFIG, key_prefix="my-team/v1.2")
-    names = names_of(Deployment(), "my-team/v1.2")
+    defs = build_definitions(CONFIG, key_prefix="my-team/v1")
+    names = names_of(Deployment(), "my-team/v1")
     assert names.op("observations") == defs.get_assets_def(names.key("observations")).op.name
 
 

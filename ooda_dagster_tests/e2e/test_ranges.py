@@ -54,6 +54,7 @@ def test_the_ranges_hold(end: str, tmp_path: Path) -> None:
     subprocess.run(install, check=True, timeout=900)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OODA_", "DAGSTER_", "PYTEST_"))}
     tests = [str(Path("ooda_dagster_tests") / name) for name in TRIED]
+    tests += ["--deselect", "ooda_dagster_tests/defs/test_loading.py::test_dg_checks_the_definitions"]  # no `dg` there
     done = subprocess.run(
         [str(python), "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,
