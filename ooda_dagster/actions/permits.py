@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
-from ooda_dagster.core.journal import State
+from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.policy import bar
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.situation import Case, Ruling, Situation, login_refused, no_login
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.targets.base import LoginRefusedError, RefusedError, Target
+
+#: States of what was built, and how many of the newest tell how long builds take.
+_BUILT, _NEWEST = LIVE | {State.REVERTED}, 200
 
 
 def case_of_action(action: Action) -> Case:
@@ -31,7 +34,7 @@ def standing(target: Target, ledger: Ledger, now: datetime) -> Situation:
     """What binds people's approvals too, from the ledger alone: pause, stuck undos, how long builds took."""
     registered = ledger.cycles.registered(target.name) or {}
     builds: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for action in reversed(ledger.actions.list(target.name)):
+    for action in reversed(ledger.actions.list(target.name, states=_BUILT, limit=_NEWEST)):
         if action.duration_ms is not None:
             size = int(action.predicted.get("bytes") or 0)
             builds[action.action_type].append((size, action.duration_ms / 1000))

@@ -22,13 +22,15 @@ _ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, S
 
 def situation(loop: Loop) -> Situation:
     """What policy looks at before it decides. Raises TargetUnreachableError where the target does not answer."""
-    now = loop.clock()
-    actions = loop.ledger.actions.list(loop.name)
+    now, policy = loop.clock(), loop.settings.acting
+    remembered = timedelta(hours=max(policy.failure_memory_h, policy.type_memory_h, 24))
+    actions = loop.ledger.actions.list(loop.name, since=now - remembered)
+    approved = loop.ledger.actions.list(loop.name, states=(State.APPROVED,))
     with loop.target.observing("decide") as session:
         catalogue = session.catalogue()
     first, _ = loop.ledger.rollups.coverage(loop.name, now - timedelta(days=30), now)
     # What policy approved earlier and finds again is counted with this cycle's.
-    planned = [a for a in actions if a.state == State.APPROVED and a.decided_by != POLICY]
+    planned = [a for a in approved if a.decided_by != POLICY]
     own = _own_bytes(catalogue, planned)
     found = standing(loop.target, loop.ledger, now)
     found.warm_h = (now - first).total_seconds() / 3600 if first else 0.0

@@ -15,6 +15,7 @@ from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.recovery import recover
 from ooda_dagster.config.servers import make_roles
 from ooda_dagster.core.indexes import IndexSpec
+from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Mode, with_profile
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
@@ -123,6 +124,7 @@ def test_scans_of_a_new_index_are_counted_where_it_is_read(loop: Loop, pair: tup
             return index.scans if index else 0
 
     wait_until(lambda: scans() >= 5, what="the standby's count of scans")
+    assert scans() == 5
 
 
 def test_load_and_old_transactions_are_looked_at_on_the_primary(loop: Loop, pair: tuple[Database, Database]) -> None:
@@ -141,9 +143,10 @@ def test_load_and_old_transactions_are_looked_at_on_the_primary(loop: Loop, pair
 def test_two_connections_at_most_are_open_while_an_index_is_built(loop: Loop, pair: tuple[Database, Database]) -> None:
     pair[0].execute("alter role ooda_act connection limit 2")
     try:
-        built(loop)
+        action_id = built(loop)
     finally:
         pair[0].execute("alter role ooda_act connection limit -1")
+    assert loop.ledger.actions.get(action_id).state == State.VERIFYING
 
 
 def test_acting_on_another_cluster_is_refused_by_name(
