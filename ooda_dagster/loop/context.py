@@ -51,10 +51,16 @@ class Loop:
         )
 
 
-def open_loop(config: TargetConfig, ledger: Ledger, say: Callable[[str], None] = lambda _: None) -> Loop:
-    """The loop of a configured target. Resolves its references; connects to nothing."""
+def open_loop(
+    config: TargetConfig, ledger: Ledger, say: Callable[[str], None] = lambda _: None, *, register: bool = True
+) -> Loop:
+    """The loop of a configured target. Resolves its references; connects to nothing.
+
+    register: note mode and settings as those that now hold; not for who only looks, perhaps with others.
+    """
     act = config.act.resolve() if config.act else None
     target = PostgresTarget(config.name, config.observe.resolve(), act)
     loop = Loop(target, ledger, config.settings, say)
-    loop.register()
+    if register:
+        loop.register()
     return loop

@@ -23,6 +23,6 @@ class Ooda:
         ledger.migrate()
         return ledger
 
-    def loop(self, target: str, say: Callable[[str], None] = lambda _: None) -> Loop:
-        """The loop of a target. Raises ConfigError for an unknown name."""
-        return open_loop(self.config.target(target), self.ledger, say)
+    def loop(self, target: str, say: Callable[[str], None] = lambda _: None, *, register: bool = True) -> Loop:
+        """The loop of a target, which is noted as known. Raises ConfigError for an unknown name."""
+        return open_loop(self.config.target(target), self.ledger, say, register=register)

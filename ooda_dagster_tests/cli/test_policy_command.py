@@ -51,11 +51,21 @@ def test_each_rule_is_told_with_its_value_and_its_word(ooda: Run, shop: Database
 def test_of_an_action_its_own_table_is_asked_about(ooda: Run, shop: Database, ledger: Ledger, tmp_path: Path) -> None:
     settings(tmp_path, 'allow = ["table:items"]')
     assert ooda("policy", "explain", "--json").json["policy"]["allows"]
+    ledger.cycles.register("shop", kind="postgres", mode="auto", now=datetime.now(UTC))
     proposal = propose_index(IndexSpec.on("public", "orders", "customer"))
     action = ledger.actions.propose("shop", proposal, by="policy", now=datetime.now(UTC))
     found = ooda("policy", "explain", "--action", action.action_id[:8], "--json").json
     assert found["policy"] == {"allows": False, "rule": "allowed"}
     assert "would be carried out" in ooda("policy", "explain").out
+
+
+def test_asking_changes_nothing_of_what_the_ledger_knows(ooda: Run, shop: Database, ledger: Ledger) -> None:
+    ooda("policy", "explain")
+    assert ledger.cycles.registered("shop") is None
+    ledger.cycles.register("shop", kind="postgres", mode="propose", now=datetime.now(UTC))
+    known, events = ledger.cycles.registered("shop"), ledger.trail.events()
+    assert "would be carried out" in ooda("policy", "explain").out  # in mode auto, as ooda.toml says by now
+    assert (ledger.cycles.registered("shop"), ledger.trail.events()) == (known, events)
 
 
 def test_a_pause_and_its_end_need_neither_dagster_nor_the_target(
