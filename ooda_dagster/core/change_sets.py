@@ -14,6 +14,7 @@ class OpenChange:
     change_set_id: str
     touches: frozenset[str]
     relation: str
+    action_type: str = ""
 
 
 def waits_for(touches: Collection[str], relation: str, open_changes: Collection[OpenChange]) -> OpenChange | None:

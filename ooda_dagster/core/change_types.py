@@ -15,6 +15,15 @@ class HypothesisType(StrEnum):
     STATISTICS_TARGET = "StatisticsTarget"
 
 
+def is_statistics(action_type: str) -> bool:
+    """Whether it changes only what the planner knows."""
+    return action_type in (
+        HypothesisType.ANALYZE,
+        HypothesisType.EXTENDED_STATISTICS,
+        HypothesisType.STATISTICS_TARGET,
+    )
+
+
 def makes_index(action_type: str) -> bool:
     """Whether limits of indexes concern it."""
     return action_type in (HypothesisType.INDEX, HypothesisType.PARTITIONED_INDEX)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ooda_dagster.core.change_sets import change_sets, waits_for
-from ooda_dagster.core.change_types import makes_index
+from ooda_dagster.core.change_types import is_statistics, makes_index
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis, iso
 from ooda_dagster.core.patterns import denial, is_named, not_allowed
@@ -168,10 +168,26 @@ def being_judged(case: Case, situation: Situation, settings: Settings) -> Ruling
 def too_many_sets(case: Case, situation: Situation, settings: Settings) -> Ruling | None:
     count = len({c.change_set_id for c in situation.open_changes})
     count += len(change_sets([(h.relation, frozenset(h.touches)) for h in situation.allowed_now]))
-    if any(_together(case, other) for other in situation.allowed_now) or count < settings.acting.max_open_change_sets:
+    if any(_together(case, other) for other in situation.allowed_now):
         return None
-    why = f"{count} change sets are being judged; the others are their control group"
-    return Ruling(State.PROPOSED, why, "it is taken up when a verdict closes (acting.max_open_change_sets)")
+    most = settings.acting.max_open_change_sets
+    remedy = "it is taken up when a verdict closes (acting.max_open_change_sets)"
+    if count >= most:
+        why = f"{count} change sets are being judged; the others are their control group"
+        return Ruling(State.PROPOSED, why, remedy)
+    if is_statistics(case.action_type) and 0 < _sets_of_statistics(situation) >= most - 1:
+        why = "as many change sets of statistics are being judged as may be: one place is kept for other changes"
+        return Ruling(State.PROPOSED, why, remedy)
+    return None
+
+
+def _sets_of_statistics(situation: Situation) -> int:
+    """Tables that are always busy are always stale: their ANALYZEs alone would leave no room for anything else."""
+    opened = {c.change_set_id for c in situation.open_changes}
+    opened -= {c.change_set_id for c in situation.open_changes if not is_statistics(c.action_type)}
+    allowed = change_sets([(h.relation, frozenset(h.touches)) for h in situation.allowed_now])
+    types = [h.hypothesis_type for h in situation.allowed_now]
+    return len(opened) + sum(all(is_statistics(types[position]) for position in found) for found in allowed)
 
 
 def _together(case: Case, other: Hypothesis) -> bool:

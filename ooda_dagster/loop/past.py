@@ -59,7 +59,7 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
         warm_h=warm_h,
         paused=ledger.past.paused(name, moment),
         open_changes=[
-            OpenChange(a.action_id, a.change_set_id or a.action_id, frozenset(a.touches), a.relation)
+            OpenChange(a.action_id, a.change_set_id or a.action_id, frozenset(a.touches), a.relation, a.action_type)
             for a, state, _ in actions
             if state in OPEN
         ],

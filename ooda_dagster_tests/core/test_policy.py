@@ -113,6 +113,20 @@ def test_what_joins_a_change_set_of_this_cycle_needs_no_further_set() -> None:
     assert "change sets" in ruled(a_hypothesis("public.c", touches=["f3"]), situation).rule
 
 
+def test_statistics_leave_one_change_set_to_other_changes() -> None:
+    analyze = a_hypothesis("public.a", hypothesis_type="UpdateStatistics", touches=["fa"])
+    judged = replace(an_open_change("x", "public.b"), action_type="UpdateStatistics")
+    found = ruled(analyze, a_situation(open_changes=[judged]))
+    assert (found.state, found.remedy.split()[-1]) == (State.PROPOSED, "(acting.max_open_change_sets)")
+    assert "statistics" in found.rule
+    beside = a_hypothesis("public.b", hypothesis_type="UpdateStatistics", touches=["fb"])
+    assert ruled(analyze, a_situation(allowed_now=[beside])).state == State.PROPOSED
+    assert ruled(a_hypothesis("public.a"), a_situation(open_changes=[judged])).state == State.APPROVED
+    assert ruled(analyze, a_situation(open_changes=[an_open_change("x", "public.b")])).state == State.APPROVED
+    alone = settings_of(max_open_change_sets=1)
+    assert ruled(analyze, a_situation(), alone).state == State.APPROVED
+
+
 def test_a_day_counts_what_this_cycle_allowed_already() -> None:
     situation = a_situation(acted_today=19, allowed_now=[a_hypothesis("public.items")])
     assert "actions" in ruled(situation=situation).rule
