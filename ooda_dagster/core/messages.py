@@ -71,6 +71,15 @@ class StatementSeen(_Body):
     share: float
 
 
+class LatencyPoint(_Item):
+    """Inference requests of a stretch of time that begins `at`: how many, their geometric mean, and the slowest."""
+
+    at: Moment
+    requests: int
+    typical_ms: float
+    max_ms: float
+
+
 class Anomaly(_Item):
     """An inference request that is odd, and by what. Its group: its model and operation, else its operation."""
 
@@ -119,6 +128,7 @@ class Observation(Message):
     anomaly_count: int | None = None  # None: requests were not scored
     anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
     detection: Detection | None = None
+    latency: list[LatencyPoint] = Field(default_factory=list)  # of all requests, over the lookback
     query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
     patterns: list[dict[str, Any]] = Field(default_factory=list)
     window_start: Moment | None = None

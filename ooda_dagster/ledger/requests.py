@@ -5,6 +5,7 @@ A read is one transaction: what it consumed, its rollups and its batch. That tra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.alarm import Reference, reference_of
+from ooda_dagster.core.messages import LatencyPoint
 from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.ledger import request_keys as keys_sql
 from ooda_dagster.ledger.database import connection
@@ -187,6 +189,21 @@ class RequestBook:
             (r.model, r.operation): reference_of(int(r.n), int(r.n_zero), int(r.failed), r.sum_log_ms, r.sum_log_ms_sq)
             for r in rows
         }
+
+    def latency(self, name: str, since: datetime, until: datetime, *, points: int) -> list[LatencyPoint]:
+        """Latency over a window, in at most so many stretches of whole minutes; those without a request are left out.
+
+        Durations of zero have no logarithm and are not in the mean.
+        """
+        c = request_rollup.c
+        minutes = max(1, math.ceil((until - since).total_seconds() / 60 / points))
+        at = sa.func.date_bin(timedelta(minutes=minutes), c.minute, sa.literal(ALWAYS)).label("at")
+        logs, n_log = sa.func.sum(c.sum_log_ms), sa.func.sum(c.n - c.n_zero)
+        query = sa.select(at, sa.func.sum(c.n), sa.func.exp(logs / sa.func.nullif(n_log, 0)), sa.func.max(c.max_ms))
+        query = query.where(c.target == name, c.minute >= since, c.minute < until).group_by(at).order_by(at)
+        with connection(self._engine) as conn:
+            rows = conn.execute(query).all()
+        return [LatencyPoint(at=t, requests=int(n), typical_ms=typical or 0.0, max_ms=m) for t, n, typical, m in rows]
 
     def totals(self, name: str, since: datetime, until: datetime) -> tuple[int, float | None] | None:
         """Requests of a window and the mean of their durations above zero (ms); None where it was not read whole."""

@@ -15,7 +15,7 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
+from ooda_dagster.core.messages import BlindSpot, LatencyPoint, Observation, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
@@ -25,6 +25,7 @@ from ooda_dagster.loop.workload import Window, read_window
 from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
 
 _MOST_STATEMENTS = 50
+_LATENCY_POINTS = 96
 _MIN_ROWS_TO_WONDER = 10_000
 
 Scope = Literal["full", "performance", "embeddings", "models"]
@@ -68,6 +69,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         anomaly_count=odd.count if odd else None,
         anomalies=odd.anomalies if odd else [],
         detection=odd.detection if odd else None,
+        latency=_latency(loop, hours),
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]
@@ -135,6 +137,11 @@ def _inferences(
     except TargetError as error:
         blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))
         return None, None, odd
+
+
+def _latency(loop: Loop, hours: float) -> list[LatencyPoint]:
+    until = loop.clock()
+    return loop.ledger.requests.latency(loop.name, until - timedelta(hours=hours), until, points=_LATENCY_POINTS)
 
 
 def _same_database(loop: Loop, seen: Capabilities) -> None:

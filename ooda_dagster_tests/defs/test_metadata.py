@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import timedelta
+
 import dagster as dg
 import pytest
 from dagster._core.definitions.metadata import normalize_metadata
@@ -13,11 +16,13 @@ from ooda_dagster.core.messages import (
     Decision,
     Decisions,
     Hypotheses,
+    LatencyPoint,
     Message,
     Observation,
     Verdicts,
 )
 from ooda_dagster.core.settings import Mode
+from ooda_dagster.defs.charts import BLUE, GREY, RED
 from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.metadata.learn import headline
 from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, learning, odd, row, seen
@@ -103,6 +108,21 @@ def test_numbers_of_an_observation() -> None:
     assert "data:image/svg+xml" in str(metadata["where_the_time_goes"].value)
     assert records(metadata["not_seen"]) == [{"what": "w", "why": "y", "remedy": "GRANT pg_monitor TO o;"}]
     assert metadata["summary"].startswith("42 statements took 90.0 s in the last 24 h, the heaviest 40 % of it; 3 req")
+
+
+def test_latency_is_drawn_with_odd_requests_marked_and_no_line_where_nothing_ran() -> None:
+    at = [AT + timedelta(minutes=15 * n) for n in (0, 1, 2, 20, 21)]
+    latency = [LatencyPoint(at=t, requests=9, typical_ms=40, max_ms=300) for t in at]
+    message = Observation(
+        **COMMON, mode=Mode.PROPOSE, lookback_hours=24, latency=latency, anomalies=[odd(requested_at=at[1])]
+    )
+    drawn = str(describe(message)["latency_of_requests"].value)
+    svg = base64.b64decode(drawn.split("base64,")[1].rstrip(")")).decode()
+    paths = {p.split('stroke="')[1][:7]: p for p in svg.split("<path ")[1:]}
+    assert svg.count(f'"{BLUE}"') == 2  # two lines
+    assert paths[GREY].count("M") == len(latency)
+    assert paths[RED].count("M") == 1
+    assert "latency_of_requests" not in describe(FULL["observations"])
 
 
 def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() -> None:

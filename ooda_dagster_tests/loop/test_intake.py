@@ -178,6 +178,23 @@ def test_failures_zeros_tokens_and_sums_are_as_the_table_says(service: Service) 
     assert tuple(map(float, found)) == (4, 1, 1, 600, 400, 40, 180_000)
 
 
+def test_latency_over_time_is_a_geometric_mean_with_the_slowest(service: Service) -> None:
+    service.done(1, ms=100, ago="40 min")
+    service.done(2, ms=400, ago="40 min")
+    service.done(3, ms=0, ago="40 min")
+    service.done(4, ms=7, ago="5 min", model=2)
+    assert service.rows() == 4
+    now = service.loop.clock()
+    found = service.loop.ledger.requests.latency(service.loop.name, now - timedelta(hours=24), now, points=96)
+    assert [(p.requests, round(p.typical_ms, 6), p.max_ms) for p in found] == [(3, 200, 400), (1, 7, 7)]
+    ago = [(now - p.at).total_seconds() / 60 for p in found]
+    assert 40 <= ago[0] <= 56  # stretches of 15 minutes
+    assert 5 <= ago[1] <= 21
+    whole = service.loop.ledger.requests.latency(service.loop.name, now - timedelta(hours=24), now, points=1)
+    assert sum(p.requests for p in whole) == 4
+    assert len(whole) <= 2
+
+
 def test_a_mapping_of_too_many_groups_is_folded(service: Service) -> None:
     service.set(model="inference_id", max_groups=5)
     service.done(*range(1, 101))

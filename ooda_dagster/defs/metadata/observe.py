@@ -10,9 +10,10 @@ from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
+from ooda_dagster.defs.timeline import timeline
 
 _TOP = 10
-_CHART_ROWS = 8
+_CHART_ROWS, _MARKS = 8, 50
 
 
 def describe_observation(message: Observation) -> dict[str, Any]:
@@ -49,6 +50,11 @@ def describe_observation(message: Observation) -> dict[str, Any]:
     if message.statements:
         chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in top[:_CHART_ROWS]]
         found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
+    if message.latency:
+        points = [(p.at, p.typical_ms, p.max_ms) for p in message.latency]
+        marks = [(a.requested_at, a.duration_ms) for a in message.anomalies[:_MARKS]]
+        title = "Latency of requests (ms, UTC): typical as a line, slowest as dots, odd ones in red"
+        found["latency_of_requests"] = dg.MetadataValue.md(timeline(points, marks, title))
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return found | {
