@@ -125,7 +125,7 @@ def propose(
     """Propose a change of your own; it is journalled, judged and undone like any other."""
     with errors():
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, profile=profile, name=name)
-        loop = Ooda(with_ledger(loaded)).loop(chosen, say(as_json))
+        loop = Ooda(with_ledger(loaded)).loop(chosen, say(as_json), register="new")
         action = by_hand.propose(loop, sql, by=os_user(), approve=approve, why=why)
         if as_json:
             emit({"action": as_dict(action)})
@@ -156,7 +156,7 @@ def rollback(
         if (action_id is None) == (since is None):
             fail("give an action's id, or --since", Exit.CONFIG)
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, profile=profile, name=name)
-        loop = Ooda(with_ledger(loaded)).loop(chosen, say(as_json))
+        loop = Ooda(with_ledger(loaded)).loop(chosen, say(as_json), register="new")
         if action_id is not None:
             found = [loop.ledger.actions.get(action_id)]
         else:
@@ -191,7 +191,7 @@ def recover(
     """Finish or take back what a killed worker left: the journal and the catalogue agree afterwards."""
     with errors():
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, name=name)
-        loop = Ooda(with_ledger(loaded)).loop(chosen)
+        loop = Ooda(with_ledger(loaded)).loop(chosen, register="new")
         by = os_user()
         loop.ledger.audit("recovery", target=chosen, actor=by, why=why)
         done = recover_target(loop.target, loop.ledger, loop.settings, actor=by, say=say(as_json))

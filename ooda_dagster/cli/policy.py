@@ -49,7 +49,7 @@ def explain_policy(
     """Every rule with its current value, and whether it would let an action pass now. Changes nothing."""
     with errors():
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, name=name)
-        loop = Ooda(with_ledger(loaded)).loop(chosen, register=False)
+        loop = Ooda(with_ledger(loaded)).loop(chosen, register="never")
         action = loop.ledger.actions.get(action_id) if action_id else None
         if action is not None and action.target != chosen:
             raise RefusedError(f"action {action.action_id[:8]} is of target {action.target}, not of {chosen}")

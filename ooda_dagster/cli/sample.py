@@ -41,7 +41,7 @@ def sample(
     with errors():
         loaded, chosen = configuration(config, target, url, profile=profile, name=name)
         ooda = Ooda(with_ledger(loaded))
-        opened = ooda.loop(chosen)
+        opened = ooda.loop(chosen, register="new")
         pause = every or opened.settings.sampling.bucket_s
         if loop:
             # Ctrl-C is how a loop is meant to end.

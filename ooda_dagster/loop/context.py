@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from ooda_dagster.actions.executor import Executor
 from ooda_dagster.config import TargetConfig, home_directory
@@ -51,16 +52,20 @@ class Loop:
         )
 
 
+#: When mode and settings are noted as those that now hold: whenever a loop is opened, for a new target only, or never.
+Register = Literal["always", "new", "never"]
+
+
 def open_loop(
-    config: TargetConfig, ledger: Ledger, say: Callable[[str], None] = lambda _: None, *, register: bool = True
+    config: TargetConfig, ledger: Ledger, say: Callable[[str], None] = lambda _: None, *, register: Register = "always"
 ) -> Loop:
     """The loop of a configured target. Resolves its references; connects to nothing.
 
-    register: note mode and settings as those that now hold; not for who only looks, perhaps with others.
+    register: `new` for a person's single deed, perhaps with other settings than the loop's; `never` for who only looks.
     """
     act = config.act.resolve() if config.act else None
     target = PostgresTarget(config.name, config.observe.resolve(), act)
     loop = Loop(target, ledger, config.settings, say)
-    if register:
+    if register == "always" or (register == "new" and ledger.cycles.registered(config.name) is None):
         loop.register()
     return loop

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ooda_dagster.config import Config
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.context import Loop, open_loop
+from ooda_dagster.loop.context import Loop, Register, open_loop
 
 
 class Ooda:
@@ -23,6 +23,6 @@ class Ooda:
         ledger.migrate()
         return ledger
 
-    def loop(self, target: str, say: Callable[[str], None] = lambda _: None, *, register: bool = True) -> Loop:
+    def loop(self, target: str, say: Callable[[str], None] = lambda _: None, *, register: Register = "always") -> Loop:
         """The loop of a target, which is noted as known. Raises ConfigError for an unknown name."""
         return open_loop(self.config.target(target), self.ledger, say, register=register)

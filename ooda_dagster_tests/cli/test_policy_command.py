@@ -68,6 +68,22 @@ def test_asking_changes_nothing_of_what_the_ledger_knows(ooda: Run, shop: Databa
     assert (ledger.cycles.registered("shop"), ledger.trail.events()) == (known, events)
 
 
+def test_a_single_deed_notes_a_new_target_and_no_other_settings_of_a_known_one(
+    ooda: Run, shop: Database, ledger: Ledger, tmp_path: Path
+) -> None:
+    ooda("sample")
+    known = ledger.cycles.registered("shop")
+    assert known is not None
+    assert known["mode"] == "auto"
+    events = ledger.trail.events()
+    settings(tmp_path, "max_actions_per_day = 7")
+    assert ooda("sample").code == 0
+    assert ooda("actions", "propose", "--sql", "create index on orders (customer)").code == 0
+    now = ledger.cycles.registered("shop") or {}
+    assert (now["mode"], now["settings"]) == (known["mode"], known["settings"])
+    assert [e for e in ledger.trail.events() if e not in events and e.event == "policy"] == []
+
+
 def test_a_pause_and_its_end_need_neither_dagster_nor_the_target(
     ooda: Run, configured: Callable[..., None], ledger: Ledger, tmp_path: Path
 ) -> None:
