@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CHECK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
   $$p -c '$(CHECK)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+# Tests wait much of their time, so one process more than there are cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -16,8 +18,8 @@ demo: $(VENV)/.installed ## A real PostgreSQL with live traffic and planted prob
 dev: $(VENV)/.installed ## Dagster UI and daemon on the embedded default, schedules running
 	$(BIN)/ooda dev $(ARGS)
 
-test: lint ## Lint, types, layers and every test that is not marked slow; as many at a time as there are cores
-	$(BIN)/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: lint ## Lint, types, layers and every test that is not marked slow; a few at a time
+	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: lint ## The full matrices too, with a table of results
 	$(BIN)/pytest $(ARGS)

@@ -164,7 +164,7 @@ def traffic(
         thread.join(10)
 
 
-def wait_until(condition: Callable[[], Any], *, timeout_s: float = 30, what: str = "it") -> Any:
+def wait_until(condition: Callable[[], Any], *, timeout_s: float = 120, what: str = "it") -> Any:
     """Poll until `condition` is true; its value. Fails with `what` otherwise."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -97,7 +97,9 @@ def test_ctrl_c_leaves_nothing_running(dev: Dev) -> None:
     dev.process.send_signal(signal.SIGINT)
     assert dev.process.wait(60) == 130
     assert dev.family() == []
-    assert "Traceback" not in dev.log
+    # A run, or what a tick starts, may have been importing Dagster's modules just then; Python tells of that.
+    traces = dev.log.split("Traceback (most recent call last):")[1:]
+    assert [trace for trace in traces if "KeyboardInterrupt" not in trace] == []
 
 
 @pytest.mark.slow
