@@ -24,7 +24,7 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.targets.base import RefusedError, TargetError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.observing import PostgresObserving
-from ooda_dagster_tests.support import Database, make_orders, wait_until
+from ooda_dagster_tests.support import APP_ROLE, Database, make_orders, wait_until
 from ooda_dagster_tests.targets.ground import own_cluster
 
 SPEC = IndexSpec.on("public", "orders", "customer")
@@ -79,6 +79,21 @@ def test_what_is_built_on_the_primary_shows_on_the_observed_standby_after_replay
     waited_s = loop.target.catch_up(20)
     assert waited_s is not None
     assert standby.indexes()[SPEC.name]
+
+
+def test_a_change_is_on_the_primarys_disk_before_its_replay_is_waited_for(
+    loop: Loop, pair: tuple[Database, Database]
+) -> None:
+    primary, standby = pair
+    primary.execute("alter database shop set synchronous_commit = off")  # commits then reach the disk within 0.6 s
+    try:
+        for n in range(10):
+            with loop.target.acting("test") as session:
+                session.execute(f"create table public.late{n} (n int)", role=APP_ROLE, lock_timeout_s=1, timeout_s=5)
+            loop.target.catch_up(20)
+            assert standby.execute("select to_regclass(%s)", f"public.late{n}") != [(None,)]
+    finally:
+        primary.execute("alter database shop reset synchronous_commit")
 
 
 def test_an_index_that_is_not_replayed_yet_is_not_taken_for_one_that_somebody_dropped(

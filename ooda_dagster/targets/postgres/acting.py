@@ -42,6 +42,13 @@ class PostgresActing:
     def __init__(self, connection: psycopg.Connection[Any], application_name: str) -> None:
         self.connection = connection
         self.application_name = application_name
+        # What the journal calls done must outlive a crash of the server, and reach a standby, whatever the database says.
+        connection.execute(
+            marked(
+                "select pg_catalog.set_config('synchronous_commit', 'local', false) "
+                "where pg_catalog.current_setting('synchronous_commit') = 'off'"
+            )
+        )
         row = connection.execute(
             marked(
                 "select a.pid, a.backend_start, pg_catalog.pg_is_in_recovery() as in_recovery, a.datname "
