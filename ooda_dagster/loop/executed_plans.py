@@ -39,6 +39,8 @@ def read_executed_plans(loop: Loop, session: Observing, catalogue: Catalogue) ->
             part = session.plan_log(None, most_bytes=_PART)
             passed_over = part.behind
             reader.keep(part, after)
+        if part.behind == 0:  # our own reading may be logged too: there is always more
+            break
     return _passed_over(passed_over, reader.unreadable)
 
 

@@ -67,11 +67,11 @@ def _work(loop: Loop) -> tuple[pd.DataFrame, list[str]]:
     if totals.empty:
         return totals, []
     recent = loop.ledger.rollups.totals(loop.name, newest, now).set_index("fingerprint")
-    both = totals.set_index("fingerprint").join(recent[["n", "sum_ms"]], rsuffix="_recent", how="inner")
-    n, ms = both["n"] - both["n_recent"], both["sum_ms"] - both["sum_ms_recent"]
-    before, after = ms / n.where(n > 0), both["sum_ms_recent"] / both["n_recent"].where(both["n_recent"] > 0)
+    earlier = totals.set_index("fingerprint").reindex(recent.index)
+    n, ms = earlier["n"] - recent["n"], earlier["sum_ms"] - recent["sum_ms"]
+    before, after = ms / n.where(n > 0), recent["sum_ms"] / recent["n"].where(recent["n"] > 0)
     halfway = 1 + (policy.min_ratio - 1) / 2
-    extra = ((after - before) * both["n_recent"])[after >= before * halfway]
+    extra = ((after - before) * recent["n"])[after >= before * halfway]
     return totals, [str(f) for f in extra.nlargest(policy.max_statements).index]
 
 

@@ -90,6 +90,10 @@ def read_plan_log(connection: psycopg.Connection[Any], after: LogPosition | None
     values = {"file": place.file, "byte": place.byte, "head": place.head, "most": most_bytes}
     try:
         rows = connection.execute(query("read_plan_log"), values).fetchall()
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        silenced(error)
+        remedy = "log_destination = 'jsonlog' (or 'stderr,jsonlog') and logging_collector = on"
+        raise TargetError(f"the server writes no JSON log: set {remedy}") from error
     except psycopg.Error as error:
         raise translate(error, "reading the plan log") from error
     last = rows[-1]
