@@ -97,7 +97,7 @@ class Regressions:
                 conn.execute(
                     row.on_conflict_do_update(
                         index_elements=["target", "fingerprint"],
-                        index_where=regression.c.state == "open",
+                        index_where=sa.text("state = 'open'"),
                         set_=renewed,
                     )
                 )

@@ -12,7 +12,7 @@ from ooda_dagster.ledger.plans import KeptPlan
 from ooda_dagster.ledger.regressions import Regression
 
 #: A message is a row of the ledger, and its tables rows of somebody's event log.
-_MOST = 20
+_MOST = 10
 _LONGEST_PLAN = 1500
 
 
