@@ -40,7 +40,8 @@ def estimate_plans(
         return 0
     heavy = totals[totals["kind"] == "select"].head(policy.max_statements)
     checks = loop.ledger.plans.checks(loop.name)
-    known = {p.plan_hash: p.relations for p in loop.ledger.plans.of(loop.name, list(checks)) if p.source == "estimate"}
+    kept = loop.ledger.plans.of(loop.name, list(checks))
+    reads = {(p.fingerprint, p.plan_hash): p.relations for p in kept if p.source == "estimate"}
     since = now - timedelta(hours=loop.settings.regressions.lookback_h)
     logged = loop.ledger.plans.executions(loop.name, since)
     states = _States(catalogue, session.planner_settings())
@@ -57,7 +58,7 @@ def estimate_plans(
         apart = timedelta(seconds=_LOOKS_APART * loop.settings.regressions.look_s)
         if whose in slower and age >= apart:
             due.append((0, whose, text))
-        elif check.depends_on != states.of(known.get(check.plan_hash or "", ())):
+        elif check.depends_on != states.of(reads.get((whose, check.plan_hash or ""), ())):
             due.append((1, whose, text))
         elif age >= timedelta(hours=policy.explain_again_h):
             due.append((2, whose, text))

@@ -36,8 +36,8 @@ def read_executed_plans(loop: Loop, session: Observing, catalogue: Catalogue) ->
             break
         after, left = part.position, left - _PART
         if left <= 0 and part.behind > most:  # it will not be caught up with: on from its end
+            passed_over = part.behind - _PART
             part = session.plan_log(None, most_bytes=_PART)
-            passed_over = part.behind
             reader.keep(part, after)
         if part.behind == 0:  # our own reading may be logged too: there is always more
             break

@@ -66,8 +66,8 @@ def _work(loop: Loop) -> tuple[pd.DataFrame, list[str]]:
     totals = loop.ledger.rollups.totals(loop.name, since, now)
     if totals.empty:
         return totals, []
-    recent = loop.ledger.rollups.totals(loop.name, newest, now).set_index("fingerprint")
-    earlier = totals.set_index("fingerprint").reindex(recent.index)
+    recent = loop.ledger.rollups.totals(loop.name, newest, now).set_index("fingerprint")[["n", "sum_ms"]].astype(float)
+    earlier = totals.set_index("fingerprint").reindex(recent.index)[["n", "sum_ms"]].astype(float)
     n, ms = earlier["n"] - recent["n"], earlier["sum_ms"] - recent["sum_ms"]
     before, after = ms / n.where(n > 0), recent["sum_ms"] / recent["n"].where(recent["n"] > 0)
     halfway = 1 + (policy.min_ratio - 1) / 2

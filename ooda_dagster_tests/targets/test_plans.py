@@ -211,7 +211,7 @@ def test_without_a_json_log_the_reader_says_what_to_set(logging: Database, read:
 _NO_FIFTEEN = pytest.mark.skipif(not _FIFTEEN.is_dir(), reason="no PostgreSQL 15 server on this machine")
 
 
-@pytest.fixture(params=["logging", pytest.param("fifteen", marks=_NO_FIFTEEN)])
+@pytest.fixture(params=["logging", pytest.param("fifteen", marks=[_NO_FIFTEEN, pytest.mark.slow])])
 def either(request: pytest.FixtureRequest) -> Database:
     return request.getfixturevalue(request.param)
 
@@ -235,6 +235,7 @@ def test_an_estimate_needs_no_values_and_leaves_nothing(either: Database) -> Non
     assert mode.mode == "auto"
 
 
+@pytest.mark.slow
 @_NO_FIFTEEN
 def test_the_log_of_15_is_read_too(fifteen: Database) -> None:
     asked(fifteen, "select note from orders where id = 77")
