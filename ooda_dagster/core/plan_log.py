@@ -20,7 +20,7 @@ class LogPosition:
 class LoggedPlan:
     """An execution. plan: the top node of EXPLAIN (FORMAT JSON), with literals: not to be kept.
 
-    query_id: of the statement, else of the outermost one that it was nested in; text holds literals, too.
+    text: of the statement; it holds literals, too.
     """
 
     logged_at: datetime

@@ -27,7 +27,7 @@ def read_executed_plans(loop: Loop, session: Observing, catalogue: Catalogue) ->
     """
     if _LEVEL not in session.capabilities().levels:
         return []
-    reader = _Reader(loop, catalogue, nested=session.logs_nested())
+    reader = _Reader(loop, catalogue)
     after, most = loop.ledger.plans.position(loop.name), int(loop.settings.plans.max_log_mb * _MB)
     left, passed_over = most, 0
     while left > 0:
@@ -45,8 +45,8 @@ def read_executed_plans(loop: Loop, session: Observing, catalogue: Catalogue) ->
 
 
 class _Reader:
-    def __init__(self, loop: Loop, catalogue: Catalogue, *, nested: bool) -> None:
-        self._loop, self._catalogue, self._nested = loop, catalogue, nested
+    def __init__(self, loop: Loop, catalogue: Catalogue) -> None:
+        self._loop, self._catalogue = loop, catalogue
         self._by_id = loop.ledger.rollups.known_statements(loop.name)
         self._known = set(self._by_id.values())
         self.unreadable = 0
@@ -61,7 +61,7 @@ class _Reader:
         )
 
     def _seen(self, entry: LoggedPlan) -> Seen | None:
-        whose = _statement(entry, self._by_id, self._known, nested=self._nested)
+        whose = _statement(entry, self._by_id, self._known)
         if whose is None:
             return None
         try:
@@ -73,17 +73,14 @@ class _Reader:
         return Seen(whose, plan, at, 1, entry.duration_ms)
 
 
-def _statement(entry: LoggedPlan, by_id: Mapping[int, str], known: set[str], *, nested: bool) -> str | None:
-    """Whose plan it is; None for one of ours, and for a statement that was not sampled.
-
-    Inside a function the log tells the query id of the statement outside: there only the text counts.
-    """
+def _statement(entry: LoggedPlan, by_id: Mapping[int, str], known: set[str]) -> str | None:
+    """Whose plan it is; None for one of ours, and for a statement that was not sampled."""
     if is_own(entry.text):
         return None
     by_text = fingerprint(entry.text)
     if by_text in known:
         return by_text
-    return None if nested or entry.query_id is None else by_id.get(entry.query_id)
+    return None if entry.query_id is None else by_id.get(entry.query_id)  # one of several that were sent as one text
 
 
 def _stretch(moment: datetime, length_s: int) -> datetime:

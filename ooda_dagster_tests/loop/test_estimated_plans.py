@@ -178,9 +178,6 @@ class Log:
     def capabilities(self) -> Any:
         return type("Seen", (), {"levels": {3}})
 
-    def logs_nested(self) -> bool:
-        return False
-
     def plan_log(self, after: LogPosition | None, *, most_bytes: int) -> PlanLogPart:
         at = after.byte if after else max(0, self.size - most_bytes)
         until = min(self.size, at + most_bytes)

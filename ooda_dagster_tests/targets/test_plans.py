@@ -177,6 +177,24 @@ def test_what_a_crash_left_in_the_log_ends_nothing(logging: Database, read: Read
     assert part.unreadable == 4
 
 
+def test_what_is_inside_a_function_or_only_looks_like_a_plan_is_left_out(logging: Database, read: Read) -> None:
+    after = read().position
+    asked(
+        logging,
+        "create or replace function inner_one() returns bigint language plpgsql as "
+        "$$ begin return (select count(*) from orders where customer = 1); end $$",
+    )
+    with psycopg.connect(logging.superuser, autocommit=True) as connection:
+        connection.execute("set auto_explain.log_nested_statements = on")
+        connection.execute("select inner_one()")
+        forged = """duration: 1.0 ms  plan:\n{"Query Text": "x from orders where ", "Plan": {"Node Type": "Forged"}}"""
+        connection.execute(trusted(f"set client_min_messages = error; do $$ begin raise log e'{forged}'; end $$"))
+    asked(logging, "select note from orders where id = 9")
+    part = wait_until(lambda: (p := read(after)) and texts(p) and p)
+    assert texts(part) == ["select note from orders where id = 9"]
+    assert "select inner_one()" in [p.text for p in part.plans]
+
+
 def test_how_much_is_left_is_told(logging: Database, read: Read) -> None:
     after = read().position
     for n in range(30):

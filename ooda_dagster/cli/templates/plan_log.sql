@@ -80,7 +80,8 @@ BEGIN
         CONTINUE WHEN strpos(line, ' ms  plan:') = 0;
         BEGIN
             entry := convert_from(decode(line, 'escape'), 'UTF8')::jsonb;
-            CONTINUE WHEN entry ->> 'dbname' IS DISTINCT FROM current_database()
+            -- With a context: of a statement inside a function, or a message of somebody's that looks like a plan.
+            CONTINUE WHEN entry ->> 'dbname' IS DISTINCT FROM current_database() OR entry ? 'context'
                 OR entry ->> 'message' !~ '^duration: [0-9.]+ ms  plan:\n';
             logged_at := left(entry ->> 'timestamp', 23)::timestamp AT TIME ZONE zone; -- abbreviations are ambiguous
             query_id := (entry ->> 'query_id')::bigint;

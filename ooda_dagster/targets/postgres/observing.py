@@ -30,7 +30,7 @@ from ooda_dagster.targets.base import (
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection_errors import translate
-from ooda_dagster.targets.postgres.plans import estimated_plan, logs_nested, planner_settings, read_plan_log
+from ooda_dagster.targets.postgres.plans import estimated_plan, planner_settings, read_plan_log
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
@@ -164,9 +164,6 @@ class PostgresObserving:
 
     def plan_log(self, after: LogPosition | None, *, most_bytes: int) -> PlanLogPart:
         return read_plan_log(self.connection, after, most_bytes)
-
-    def logs_nested(self) -> bool:
-        return logs_nested(self.connection)
 
     def sample_pairs(self, table: Table, columns: Sequence[str], policy: Statistics) -> list[PairSample]:
         return sample_pairs(self.connection, table, columns, policy)

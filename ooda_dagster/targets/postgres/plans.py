@@ -71,16 +71,6 @@ def planner_settings(connection: psycopg.Connection[Any]) -> str:
     return row.settings if row else ""
 
 
-def logs_nested(connection: psycopg.Connection[Any]) -> bool:
-    """Whether statements inside functions are in the plan log too, under the query id of the outermost one."""
-    asked = marked("select current_setting('auto_explain.log_nested_statements', true) = 'on' as nested")
-    try:
-        row = connection.execute(asked).fetchone()
-    except psycopg.Error as error:
-        raise translate(error, "reading the server's settings") from error
-    return bool(row and row.nested)
-
-
 def read_plan_log(connection: psycopg.Connection[Any], after: LogPosition | None, most_bytes: int) -> PlanLogPart:
     """The next part of the log after a position, or the end of it; at most so many bytes, and 8 MB.
 
@@ -112,9 +102,8 @@ def _plan(row: Any) -> LoggedPlan | None:
     try:
         entry = json.loads(row.plan)
         top, text = entry["Plan"], entry["Query Text"]
-        own_id = entry.get("Query Identifier")
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(top, dict) or not isinstance(text, str):
+    if not isinstance(top, dict) or not isinstance(text, str) or row.logged_at is None:
         return None
-    return LoggedPlan(row.logged_at, row.duration_ms, own_id or row.query_id, text, top)
+    return LoggedPlan(row.logged_at, row.duration_ms, row.query_id, text, top)
