@@ -149,7 +149,8 @@ def _seen(name: str, seen: Capabilities) -> Iterator[Row]:
     if seen.statements_ok:
         yield Row(name, "statement statistics", "ok", "pg_stat_statements")
     yield Row(name, "observing levels", "ok", ", ".join(map(str, sorted(seen.levels))) or "none")
-    yield Row(name, "plan log (level 3)", "ok", "can be read; " * (3 in seen.levels) + "the loop does not use it yet")
+    plans = "can be read" if 3 in seen.levels else "not read: plans are the planner's estimates (docs/rights.md)"
+    yield Row(name, "plan log (level 3)", "ok", plans)
     writes = "on the server" if 4 in seen.levels else "in the statistics clone; this role may not, and need not"
     yield Row(name, "EXPLAIN of writes (level 4)", "ok", writes)
     yield _transport(name, "encryption", seen)

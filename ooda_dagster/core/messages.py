@@ -115,6 +115,36 @@ class Detection(_Body):
     not_judged: list[str] = Field(default_factory=list)
 
 
+class QueryStoreRecommendation(_Item):
+    """A statement that became slower since a moment, and both its plans where they are known. Times are per call.
+
+    `query_id` is our fingerprint, plan ids are hashes of plans without costs; PostgreSQL has no statement that forces
+    one, so `force_script` stays empty. impact_score: 0 to 100, the share of all statement time that it costs.
+    """
+
+    recommendation_type: str
+    impact_score: float
+    recommendation_state: str = "Active"
+    query_id: str
+    regressed_plan_id: str | None = None
+    recommended_plan_id: str | None = None
+    force_script: str | None = None
+    kind: str
+    new: bool  # found by this analysis
+    text: str  # normalised and cut
+    since: Moment
+    before_ms: float
+    after_ms: float
+    ratio: float
+    extra_s: float  # spent since, beyond what it cost before
+    calls_before: int
+    calls_after: int
+    reason: str
+    plan_source: Literal["executed", "estimate"] | None = None
+    plan_before: str | None = None  # lines; no literals
+    plan_after: str | None = None  # None where it is the same
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
@@ -129,7 +159,7 @@ class Observation(Message):
     anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
     detection: Detection | None = None
     latency: list[LatencyPoint] = Field(default_factory=list)  # of all requests, over the lookback
-    query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
+    query_store_recommendations: list[QueryStoreRecommendation] = Field(default_factory=list)
     patterns: list[dict[str, Any]] = Field(default_factory=list)
     window_start: Moment | None = None
     window_end: Moment | None = None

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ooda_dagster.core.patterns import parse_pattern
+from ooda_dagster.core.plan_settings import Plans, Regressions
 from ooda_dagster.core.request_settings import Detect, History, Requests
 from ooda_dagster.core.setting_types import Group, Positive, PositiveInt, Share
 from ooda_dagster.core.windows import parse_window
@@ -184,6 +185,8 @@ class Settings(Group):
     history: History = History()
     requests: Requests = Requests()
     detect: Detect = Detect()
+    plans: Plans = Plans()
+    regressions: Regressions = Regressions()
 
 
 #: What a profile changes, as keys of the configuration.
@@ -214,6 +217,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
             "low_traffic_deadline_s": 100,
         },
         "messages": {"retry_s": 1, "resume_s": 60},
+        "regressions": {"lookback_h": 1, "look_s": 3, "min_extra_s": 0.2},
     },
 }
 

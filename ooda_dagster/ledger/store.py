@@ -13,7 +13,9 @@ from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
 from ooda_dagster.ledger.past import Past
+from ooda_dagster.ledger.plans import Plans
 from ooda_dagster.ledger.queues import Queues
+from ooda_dagster.ledger.regressions import Regressions
 from ooda_dagster.ledger.requests import RequestBook
 from ooda_dagster.ledger.rollups import Rollups
 from ooda_dagster.ledger.samples import TableSamples
@@ -34,6 +36,8 @@ class Ledger:
         self.messages = Messages(self.engine)
         self.queues = Queues(self.engine)
         self.rollups = Rollups(self.engine)
+        self.plans = Plans(self.engine)
+        self.regressions = Regressions(self.engine)
         self.requests = RequestBook(self.engine)
         self.literals = Literals(self.engine)
         self.hypotheses = HypothesisStore(self.engine)

@@ -21,6 +21,7 @@ from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import intake_session
+from ooda_dagster.loop.plans import watch_plans
 from ooda_dagster.loop.workload import Window, read_window
 from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
 
@@ -52,6 +53,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
                 blind.append(BlindSpot(what=what, why="they are other roles'", remedy=remedy))
         activity = session.activity()
         catalogue = session.catalogue()
+        slower = watch_plans(loop, session, cycle, catalogue, blind)
         total_inferences, avg_duration_ms, odd = _inferences(loop, session, cycle, hours, blind)
     window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
     blind += _never_analysed(catalogue)
@@ -70,6 +72,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         anomalies=odd.anomalies if odd else [],
         detection=odd.detection if odd else None,
         latency=_latency(loop, hours),
+        query_store_recommendations=slower,
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from ooda_dagster.core.messages import (
     Executed,
     Hypothesis,
     LearningDelta,
+    QueryStoreRecommendation,
     StatementSeen,
     VerdictRow,
 )
@@ -74,6 +75,31 @@ def odd(**values: Any) -> Anomaly:
         "text": "duration: 45.0 times the usual",
     }
     return Anomaly(**{**fields, **values})
+
+
+def slower(**values: Any) -> QueryStoreRecommendation:
+    fields: dict[str, Any] = {
+        "recommendation_type": "plan regression",
+        "impact_score": 41.5,
+        "query_id": "f" * 16,
+        "regressed_plan_id": "b" * 16,
+        "recommended_plan_id": "a" * 16,
+        "kind": "plan_regression",
+        "new": True,
+        "text": "select note from orders where customer = $1",
+        "since": AT,
+        "before_ms": 1.5,
+        "after_ms": 30.0,
+        "ratio": 20.0,
+        "extra_s": 57.0,
+        "calls_before": 900,
+        "calls_after": 2000,
+        "reason": "a call takes 20 times as long since it is executed by another plan",
+        "plan_source": "executed",
+        "plan_before": "Index Scan using orders_customer on orders",
+        "plan_after": "Seq Scan on orders",
+    }
+    return QueryStoreRecommendation(**{**fields, **values})
 
 
 def detection(**values: Any) -> Detection:

@@ -27,7 +27,7 @@ from ooda_dagster.core.messages import (
     iso,
 )
 from ooda_dagster.core.settings import Mode
-from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, odd, row, seen
+from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, odd, row, seen, slower
 
 HYPOTHESIS = hypothesis(
     expected_impact={"latencyReductionPct": 40.0},
@@ -43,6 +43,7 @@ MESSAGES: list[Message] = [
         anomaly_count=1,
         anomalies=[odd()],
         detection=detection(),
+        query_store_recommendations=[slower(), slower(plan_before=None, plan_source=None)],
     ),
     Hypotheses(**COMMON, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
     Decisions(

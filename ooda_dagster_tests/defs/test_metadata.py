@@ -25,7 +25,18 @@ from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.charts import BLUE, GREY, RED
 from ooda_dagster.defs.metadata import describe
 from ooda_dagster.defs.metadata.learn import headline
-from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, learning, odd, row, seen
+from ooda_dagster_tests.core.messages import (
+    AT,
+    COMMON,
+    detection,
+    executed,
+    hypothesis,
+    learning,
+    odd,
+    row,
+    seen,
+    slower,
+)
 from ooda_dagster_tests.defs.ground import records
 
 EMPTY: dict[str, tuple[Message, str]] = {
@@ -51,6 +62,7 @@ FULL: dict[str, Message] = {
         anomaly_count=3,
         anomalies=[odd()] * 3,
         detection=detection(not_judged=["2 requests"]),
+        query_store_recommendations=[slower(), slower(new=False)],
         statements_seen=42,
         total_statement_ms=90_000,
         latency_p50_ms=1.23456,
@@ -67,7 +79,7 @@ FULL: dict[str, Message] = {
     "verdicts": Verdicts(**COMMON, looked_at=["c"], closed=[row()]),
 }
 NAMES = {
-    "observations": "latency_p50_ms latency_p95_ms requests anomalies statements_seen blind_spots",
+    "observations": "latency_p50_ms latency_p95_ms requests anomalies statements_seen blind_spots regressions",
     "hypotheses": "hypotheses proposed best_gain_pct",
     "decisions": "decided approved waiting denied decisions",
     "action_results": "actions executed queued failed lock_wait_ms duration_s",
@@ -104,7 +116,7 @@ def test_what_is_a_number_stays_one_so_that_it_is_plotted(asset: str) -> None:
 
 def test_numbers_of_an_observation() -> None:
     metadata = describe(FULL["observations"])
-    assert [metadata[n] for n in NAMES["observations"].split()] == [1.235, 20.0, 900, 3, 42, 1]
+    assert [metadata[n] for n in NAMES["observations"].split()] == [1.235, 20.0, 900, 3, 42, 1, 2]
     assert "data:image/svg+xml" in str(metadata["where_the_time_goes"].value)
     assert records(metadata["not_seen"]) == [{"what": "w", "why": "y", "remedy": "GRANT pg_monitor TO o;"}]
     assert metadata["summary"].startswith("42 statements took 90.0 s in the last 24 h, the heaviest 40 % of it; 3 req")
@@ -147,6 +159,26 @@ def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() ->
     )
     assert describe(few)["detection"] == "not judged: 7 requests"
     assert describe(few)["anomalies"] == "requests were not scored"
+
+
+def test_new_regressions_are_a_table_with_both_plans() -> None:
+    metadata = describe(FULL["observations"])
+    (row_,) = records(metadata["new_regressions"])
+    assert row_ == {
+        "kind": "plan regression",
+        "since": "2026-03-01T12:00:00.123Z",
+        "ms before": "1.5",
+        "ms now": "30",
+        "s lost": 57.0,
+        "statement": "select note from orders where customer = $1",
+        "plan before": "Index Scan using orders_customer on orders",
+        "plan now": "Seq Scan on orders",
+    }
+    assert "1 statement became slower" in metadata["summary"]
+    same = FULL["observations"].model_copy(update={"query_store_recommendations": [slower(plan_after=None)]})
+    assert records(describe(same)["new_regressions"])[0]["plan now"] == "the same"
+    none = describe(EMPTY["observations"][0])
+    assert (none["regressions"], none["new_regressions"].value) == (0, "no statement became slower")
 
 
 def test_columns_of_hypotheses() -> None:

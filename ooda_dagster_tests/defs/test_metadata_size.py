@@ -24,7 +24,18 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
-from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, learning, odd, row, seen
+from ooda_dagster_tests.core.messages import (
+    AT,
+    COMMON,
+    detection,
+    executed,
+    hypothesis,
+    learning,
+    odd,
+    row,
+    seen,
+    slower,
+)
 from ooda_dagster_tests.defs.ground import records
 
 #: A text of 300 characters that grows when it is escaped.
@@ -42,6 +53,7 @@ LARGEST: dict[str, Message] = {
             for n in range(96)
         ],
         detection=detection(not_judged=[LONG] * 20),
+        query_store_recommendations=[slower(text=LONG, reason=LONG, plan_before=LONG * 5, plan_after=LONG * 5)] * 50,
         statements=[seen(LONG)] * 200,
         gaps=[LONG] * 200,
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,

@@ -6,13 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
+from ooda_dagster.core.messages import Anomaly, Detection, Observation, QueryStoreRecommendation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
 from ooda_dagster.defs.timeline import timeline
 
 _TOP = 10
+_TOP_SLOWER = 4
 _CHART_ROWS, _MARKS = 8, 50
 
 
@@ -29,6 +30,11 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "anomalies": number(message.anomaly_count, "requests were not scored"),
         "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
         "detection": _detection(message.detection),
+        "regressions": len(message.query_store_recommendations),
+        "new_regressions": table(
+            [_slower(r) for r in message.query_store_recommendations if r.new][:_TOP_SLOWER],
+            "no statement became slower",
+        ),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
@@ -62,6 +68,19 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "mode": str(message.mode),
         "load": some_json(message.load),
         "server": some_json(message.server),
+    }
+
+
+def _slower(found: QueryStoreRecommendation) -> dict[str, Any]:
+    return {
+        "kind": found.recommendation_type,
+        "since": iso(found.since),
+        "ms before": f"{found.before_ms:,.3g}",
+        "ms now": f"{found.after_ms:,.3g}",
+        "s lost": found.extra_s,
+        "statement": cut(found.text, 120),
+        "plan before": cut(found.plan_before or "not known", 150),
+        "plan now": cut(found.plan_after or ("the same" if found.plan_before else "not known"), 150),
     }
 
 
@@ -103,6 +122,8 @@ def _summary(message: Observation) -> str:
     ]
     if message.anomaly_count:
         words.append(many(message.anomaly_count, "request is odd", "requests are odd"))
+    if new := sum(r.new for r in message.query_store_recommendations):
+        words.append(many(new, "statement became slower", "statements became slower"))
     if message.blind_spots:
         words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
     return "; ".join(words) + "."

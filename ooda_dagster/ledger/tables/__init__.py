@@ -14,6 +14,7 @@ from ooda_dagster.ledger.tables.actions import (
 from ooda_dagster.ledger.tables.base import SCHEMA, metadata
 from ooda_dagster.ledger.tables.cycles import analyze_queue, cycle, cycle_run, dead_letter, message, target
 from ooda_dagster.ledger.tables.days import workload_day
+from ooda_dagster.ledger.tables.plans import plan_check, plan_log_position, plan_use, regression, statement_plan
 from ooda_dagster.ledger.tables.requests import (
     request_batch,
     request_progress,
@@ -47,6 +48,10 @@ __all__ = [
     "journal",
     "message",
     "metadata",
+    "plan_check",
+    "plan_log_position",
+    "plan_use",
+    "regression",
     "request_batch",
     "request_progress",
     "request_read",
@@ -56,6 +61,7 @@ __all__ = [
     "sample_gap",
     "sampled_text",
     "statement",
+    "statement_plan",
     "statement_query",
     "table_sample",
     "target",

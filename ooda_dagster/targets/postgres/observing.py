@@ -13,6 +13,7 @@ from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
 from ooda_dagster.core.identifiers import qualified
+from ooda_dagster.core.plan_log import LogPosition, PlanLogPart
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Statistics
@@ -29,6 +30,7 @@ from ooda_dagster.targets.base import (
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection_errors import translate
+from ooda_dagster.targets.postgres.plans import estimated_plan, planner_settings, read_plan_log
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
 from ooda_dagster.targets.postgres.requests import PostgresRequestTable, find_request_table
@@ -153,6 +155,15 @@ class PostgresObserving:
 
     def planned_rows(self, text: str) -> float | None:
         return planned_rows(self.connection, text)
+
+    def estimated_plan(self, text: str, *, timeout_s: float) -> dict[str, Any]:
+        return estimated_plan(self.connection, text, timeout_s)
+
+    def planner_settings(self) -> str:
+        return planner_settings(self.connection)
+
+    def plan_log(self, after: LogPosition | None, *, most_bytes: int) -> PlanLogPart:
+        return read_plan_log(self.connection, after, most_bytes)
 
     def sample_pairs(self, table: Table, columns: Sequence[str], policy: Statistics) -> list[PairSample]:
         return sample_pairs(self.connection, table, columns, policy)

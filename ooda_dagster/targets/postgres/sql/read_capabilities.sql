@@ -14,7 +14,7 @@ select current_setting('server_version_num')::int as server_version,
        pg_catalog.pg_has_role(current_user, 'pg_read_all_settings', 'usage') as reads_settings,
        -- The reader of `ooda init --print-sql --level 3`, where the log has plans for it.
        (exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-                where n.nspname = 'ooda' and p.proname = 'plan_log'
+                where n.nspname = 'ooda' and p.proname = 'plan_log' and p.pronargs = 4
                   and pg_catalog.has_schema_privilege(n.oid, 'usage')
                   and pg_catalog.has_function_privilege(p.oid, 'execute'))
         and current_setting('log_destination') like '%jsonlog%'
