@@ -106,6 +106,41 @@ class Detection(_Body):
     not_judged: list[str] = Field(default_factory=list)
 
 
+class ConceptSeen(_Item):
+    """A concept: embeddings that lie close together. `cluster_size`: rows counted since the last discovery."""
+
+    concept_id: str
+    cluster_size: int
+    share: float  # of the rows that were counted
+    sample_size: int
+    coherence: float  # mean cosine of its members to their centroid
+    density: float  # 1 - mean distance / radius
+    strength: float  # mean membership probability
+    radius: float  # cosine distance
+    spatial_buckets: int
+    state: str
+    first_seen_at: Moment
+    last_seen_at: Moment
+
+
+class EmbeddingsSeen(_Body):
+    """How embeddings were read and clustered. No number of an embedding: `picture` shows where rows lie in a plane."""
+
+    table: str
+    model: str | None = None
+    dimensions: int = 0
+    discovered_at: Moment
+    rediscovered: bool = False  # in this analysis
+    rows_counted: int = 0
+    complete: bool = False  # no row was left to count
+    in_concepts: int = 0
+    noise: int = 0
+    rejected: dict[str, int] = Field(default_factory=dict)
+    quality: dict[str, Any] = Field(default_factory=dict)
+    events: list[str] = Field(default_factory=list)
+    picture: dict[str, Any] = Field(default_factory=dict)
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
@@ -120,7 +155,8 @@ class Observation(Message):
     anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
     detection: Detection | None = None
     query_store_recommendations: list[dict[str, Any]] = Field(default_factory=list)
-    patterns: list[dict[str, Any]] = Field(default_factory=list)
+    patterns: list[ConceptSeen] = Field(default_factory=list)  # the largest concepts
+    embeddings: EmbeddingsSeen | None = None  # None: there is no table of them, or the scope leaves them out
     window_start: Moment | None = None
     window_end: Moment | None = None
     source: Literal["rollups", "counters", "none"] = "none"

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.patterns import parse_pattern
 from ooda_dagster.core.request_settings import Detect, History, Requests
 from ooda_dagster.core.setting_types import Group, Positive, PositiveInt, Share
@@ -184,6 +185,7 @@ class Settings(Group):
     history: History = History()
     requests: Requests = Requests()
     detect: Detect = Detect()
+    concepts: Concepts = Concepts()
 
 
 #: What a profile changes, as keys of the configuration.

@@ -19,6 +19,7 @@ from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
+from ooda_dagster.loop.concepts import find_concepts
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.workload import Window, read_window
@@ -52,6 +53,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         activity = session.activity()
         catalogue = session.catalogue()
         total_inferences, avg_duration_ms, odd = _inferences(loop, session, cycle, hours, blind)
+        concepts = find_concepts(loop, session, cycle.analysis_id, scope=scope, blind=blind)
     window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
     blind += _never_analysed(catalogue)
     gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
@@ -68,6 +70,8 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         anomaly_count=odd.count if odd else None,
         anomalies=odd.anomalies if odd else [],
         detection=odd.detection if odd else None,
+        patterns=list(concepts.patterns),
+        embeddings=concepts.seen,
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]

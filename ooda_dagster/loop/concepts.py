@@ -1,0 +1,315 @@
+"""Which concepts are in the target's embeddings, and are they those of last time?
+
+A discovery clusters a sample and begins to count the rows of each concept; until the next one, only rows that came
+since are read. All that is told is read from the ledger, so that a phase that is repeated tells the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from ooda_dagster.core.concept_identity import Event, match
+from ooda_dagster.core.concept_vectors import Floats, unit
+from ooda_dagster.core.concepts import NOISE, Clustering, assign, find_clusters
+from ooda_dagster.core.messages import BlindSpot, ConceptSeen, EmbeddingsSeen
+from ooda_dagster.core.text import many
+from ooda_dagster.ledger.concepts import PRESENT, Concept, ConceptProgress
+from ooda_dagster.loop.anomalies import seed_of
+from ooda_dagster.loop.context import Loop
+from ooda_dagster.targets.base import Observing, TargetError
+from ooda_dagster.targets.embeddings import EmbeddingPage, EmbeddingTable
+
+#: Most concepts, and most lines of what became of some, in a message.
+_MOST, _MOST_EVENTS = 50, 20
+_SAY_EVERY_S = 5.0
+#: The table holds less than this share of what was counted: it was emptied.
+_SHRUNK = 0.5
+
+ANOTHER_MODEL, ANOTHER_DIMENSION = "of another model", "of another dimension"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an observation says of embeddings. seen: None where there is no table of them."""
+
+    seen: EmbeddingsSeen | None = None
+    patterns: tuple[ConceptSeen, ...] = ()
+
+
+def find_concepts(loop: Loop, session: Observing, analysis_id: str, *, scope: str, blind: list[BlindSpot]) -> Seen:
+    """Discover concepts where that is due, in scope `embeddings` always, and count the rows that are new.
+
+    What stands in the way is added to `blind`.
+    """
+    if scope not in ("full", "embeddings"):
+        return Seen()
+    try:
+        table = session.embedding_table(loop.settings.concepts)
+        if table is None:
+            return Seen()
+        progress = loop.ledger.concepts.progress(loop.name)
+        here = _here(session, table)
+        if progress is None or _due(loop, table, progress, here, analysis_id, always=scope == "embeddings"):
+            progress = _discover(loop, table, progress, here, analysis_id)
+        _count(loop, table, progress)
+    except TargetError as error:
+        blind.append(BlindSpot(what="embeddings", why=str(error)))
+    return _told(loop, analysis_id)
+
+
+def _here(session: Observing, table: EmbeddingTable) -> dict[str, Any]:
+    """What tells this table from another one behind the same name."""
+    server = session.capabilities()
+    return {
+        "system_identifier": server.system_identifier,
+        "database_oid": server.database_oid,
+        "table": table.label,
+    }
+
+
+def _due(
+    loop: Loop,
+    table: EmbeddingTable,
+    progress: ConceptProgress,
+    here: dict[str, Any],
+    analysis_id: str,
+    *,
+    always: bool,
+) -> bool:
+    policy = loop.settings.concepts
+    if progress.analysis_id == analysis_id:  # its phase is repeated
+        return False
+    grown = progress.rows_then is not None and progress.rows >= (1 + policy.rediscover_share) * progress.rows_then + 1
+    return (
+        always
+        or any(progress.identity.get(key) != value for key, value in here.items())
+        or loop.clock() - progress.discovered_at >= timedelta(hours=policy.rediscover_h)
+        or grown
+        or (progress.complete and table.rows() < _SHRUNK * progress.rows)
+    )
+
+
+# ------------------------------------------------------------------ discovery
+
+
+def _discover(
+    loop: Loop, table: EmbeddingTable, before: ConceptProgress | None, here: dict[str, Any], analysis_id: str
+) -> ConceptProgress:
+    policy, now, seed = loop.settings.concepts, loop.clock(), seed_of(analysis_id)
+    began = time.monotonic()
+    page = table.sample(policy.sample_rows, seed=seed)
+    model, dimensions = _space(page, before)
+    vectors, _ = _of_space(page, model, dimensions)
+    found = find_clusters(vectors, policy, seed=seed)
+    identity = {**here, "model": model, "dimensions": dimensions}
+    known = loop.ledger.concepts.list(loop.name)
+    lost = known if before is None or before.identity != identity else []  # another table or space: none compares
+    known = [] if lost else known
+    matching = match(
+        [(c.concept_id, c.absences) for c in known],
+        assign(vectors, *_shape(known, dimensions)),
+        found.labels,
+        len(found.clusters),
+        floor=policy.same_share,
+        absences=policy.absences,
+        name=lambda n: _name(analysis_id, n),
+    )
+    quality = {**found.quality, "seed": seed, "own_buckets": page.buckets}
+    progress = ConceptProgress(
+        identity, now, analysis_id, now, quality=quality, picture={**found.picture, "ids": matching.ids}
+    )
+    loop.ledger.concepts.discovered(
+        loop.name,
+        progress,
+        _concepts(found, matching.ids, loop),
+        missing=matching.missing,
+        gone=[*matching.gone, *(c.concept_id for c in lost)],
+        events=[*(Event("gone", c.concept_id) for c in lost), *matching.events],
+        keep_d=policy.keep_d,
+    )
+    took = time.monotonic() - began
+    loop.say(f"{many(len(found.clusters), 'concept')} in a sample of {len(vectors):,} embeddings ({took:.1f} s)")
+    return progress
+
+
+def _concepts(found: Clustering, ids: list[str], loop: Loop) -> list[Concept]:
+    now = loop.clock()
+    return [
+        Concept(
+            concept_id=concept_id,
+            state=PRESENT,
+            first_seen_at=now,
+            last_seen_at=now,
+            absences=0,
+            n=0,
+            sample_n=cluster.n,
+            coherence=cluster.coherence,
+            density=cluster.density,
+            strength=cluster.strength,
+            buckets=cluster.buckets,
+            radius=cluster.radius,
+            centroid=cluster.centroid.astype("<f4").tobytes(),
+        )
+        for concept_id, cluster in zip(ids, found.clusters, strict=True)
+    ]
+
+
+def _name(analysis_id: str, position: int) -> str:
+    """An opaque id, the same for the same discovery."""
+    return f"c{hashlib.sha256(f'{analysis_id} {position}'.encode()).hexdigest()[:10]}"
+
+
+def _space(page: EmbeddingPage, before: ConceptProgress | None) -> tuple[str | None, int]:
+    """Model and number of dimensions of most of a sample; that of before while it has half as many.
+
+    Vectors of two models, or of two dimensions, cannot be compared.
+    """
+    counts: Counter[tuple[str | None, int]] = Counter()
+    for dimensions, (positions, _) in page.vectors.items():
+        counts.update((page.models[p], dimensions) for p in positions)
+    if not counts:
+        return _space_of(before) if before else (None, 0)
+    most = max(counts, key=lambda space: (counts[space], space[1], space[0] or ""))
+    same = _space_of(before) if before else None
+    return same if same is not None and counts[same] * 2 >= counts[most] else most
+
+
+def _space_of(progress: ConceptProgress) -> tuple[str | None, int]:
+    return progress.identity.get("model"), int(progress.identity.get("dimensions") or 0)
+
+
+def _of_space(page: EmbeddingPage, model: str | None, dimensions: int) -> tuple[Floats, Counter[str]]:
+    """Unit vectors of a page that can be compared (m, d), and how many cannot, by why."""
+    rejected = Counter({why: len(rows) for why, rows in page.rejected.items()})
+    for other, (positions, _) in page.vectors.items():
+        if other != dimensions:
+            rejected[ANOTHER_DIMENSION] += len(positions)
+    if dimensions not in page.vectors:
+        return np.zeros((0, dimensions), dtype=np.float32), rejected
+    positions, matrix = page.vectors[dimensions]
+    if any(page.models[p] != model for p in positions):
+        ours = np.array([page.models[p] == model for p in positions])
+        rejected[ANOTHER_MODEL] += int((~ours).sum())
+        matrix = matrix[ours]
+    vectors, _, unusable = unit(matrix)
+    rejected.update(unusable)
+    return vectors, rejected
+
+
+# ------------------------------------------------------------------ counting
+
+
+def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress) -> None:
+    """Go on where the last cycle ended, at most `concepts.max_rows`; ids without an order are gone through once."""
+    policy = loop.settings.concepts
+    if progress.complete and not table.numeric:
+        return
+    model, dimensions = _space_of(progress)
+    known = [c for c in loop.ledger.concepts.list(loop.name) if len(c.vector) == dimensions]
+    centroids, radii = _shape(known, dimensions)
+    sizes, rejected = np.zeros(len(known), dtype=np.int64), Counter(progress.rejected)
+    mark, rows, noise, done = progress.mark, 0, 0, False
+    told = time.monotonic()
+    try:
+        while rows < policy.max_rows and not done:
+            limit = min(policy.chunk_rows, policy.max_rows - rows)
+            page = table.page(mark, limit=limit)
+            vectors, left_out = _of_space(page, model, dimensions)
+            labels = assign(vectors, centroids, radii)
+            sizes += np.bincount(labels[labels != NOISE], minlength=len(known))
+            noise += int((labels == NOISE).sum())
+            rejected.update(left_out)
+            rows, mark, done = rows + page.n, page.last or mark, page.n < limit
+            if time.monotonic() - told > _SAY_EVERY_S:
+                told = time.monotonic()
+                loop.say(f"{progress.rows + rows:,} of about {table.rows():,.0f} embeddings counted")
+    finally:  # what was counted is kept, whatever ended it
+        complete = done or (progress.complete and rows == 0)
+        total = progress.rows + rows
+        after = replace(
+            progress,
+            read_at=loop.clock(),
+            mark=mark,
+            complete=complete,
+            rows=total,
+            rows_then=total if complete and progress.rows_then is None else progress.rows_then,
+            noise=progress.noise + noise,
+            rejected=dict(rejected),
+        )
+        added = {c.concept_id: int(n) for c, n in zip(known, sizes, strict=True) if n}
+        loop.ledger.concepts.counted(loop.name, after, added)
+
+
+def _shape(known: list[Concept], dimensions: int) -> tuple[Floats, Floats]:
+    centroids = np.array([c.vector for c in known], dtype=np.float32).reshape(len(known), dimensions)
+    return centroids, np.array([c.radius for c in known], dtype=np.float32)
+
+
+# ------------------------------------------------------------------ what is told
+
+
+def _told(loop: Loop, analysis_id: str) -> Seen:
+    progress = loop.ledger.concepts.progress(loop.name)
+    if progress is None:
+        return Seen()
+    concepts = loop.ledger.concepts.list(loop.name)
+    model, dimensions = _space_of(progress)
+    compared = progress.rows - sum(progress.rejected.values())
+    seen = EmbeddingsSeen(
+        table=str(progress.identity.get("table")),
+        model=model,
+        dimensions=dimensions,
+        discovered_at=progress.discovered_at,
+        rediscovered=progress.analysis_id == analysis_id,
+        rows_counted=progress.rows,
+        complete=progress.complete,
+        in_concepts=sum(c.n for c in concepts),
+        noise=progress.noise,
+        rejected=progress.rejected,
+        quality=progress.quality,
+        events=event_lines(loop.ledger.concepts.events(loop.name, analysis_id=analysis_id))[:_MOST_EVENTS],
+        picture=progress.picture,
+    )
+    return Seen(seen, tuple(pattern(c, compared) for c in concepts[:_MOST]))
+
+
+def pattern(concept: Concept, compared: int) -> ConceptSeen:
+    """A concept as a message tells of it. compared: rows that were counted and could be compared."""
+    return ConceptSeen(
+        concept_id=concept.concept_id,
+        cluster_size=concept.n,
+        share=round(concept.n / compared, 4) if compared else 0.0,
+        sample_size=concept.sample_n,
+        coherence=round(concept.coherence, 4),
+        density=round(concept.density, 4),
+        strength=round(concept.strength, 4),
+        radius=round(concept.radius, 4),
+        spatial_buckets=concept.buckets,
+        state=concept.state,
+        first_seen_at=concept.first_seen_at,
+        last_seen_at=concept.last_seen_at,
+    )
+
+
+def event_lines(events: list[dict[str, Any]]) -> list[str]:
+    """What became of concepts, in words."""
+    lines = []
+    for event in events:
+        related = ", ".join(event["related"])
+        words = {
+            "born": "is new",
+            "split": f"was split; new: {related or 'none'}",
+            "merged": f"took in {related or 'a part of another'}",
+            "missing": "was not found this time",
+            "returned": "was found again",
+            "gone": "is gone",
+        }
+        lines.append(f"{event['concept_id']} {words[event['kind']]}")
+    return lines
