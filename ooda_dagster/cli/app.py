@@ -25,6 +25,7 @@ COMMANDS = {
     "config": ("configure", "app", "The configuration, ooda.toml."),
     "status": ("status", "status", "Where each target stands: last cycle, next one, what is open, what waits."),
     "improvements": ("status", "improvements", "The improvement history, newest first."),
+    "concepts": ("concepts", "app", "Concepts in a target's embeddings: what they are, and what became of them."),
     "history": ("history", "history", "Past days: what each target did, and what the loop would have proposed."),
     "actions": ("actions", "app", "What was proposed, done and undone."),
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),

@@ -8,7 +8,7 @@ statement: texts are normalised, values are statistics of statements, never of r
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel, to_pascal
@@ -23,7 +23,18 @@ def iso(moment: datetime) -> str:
 
 
 Moment = Annotated[AwareDatetime, PlainSerializer(iso, when_used="json")]
+#: What an observation looks at. Embeddings are left out of performance and models; in embeddings, concepts are
+#: discovered anew.
+Scope = Literal["full", "performance", "embeddings", "models"]
 Priority = Annotated[int, Field(ge=1, le=5)]
+
+
+def scope_of(text: str) -> Scope:
+    """Raises ValueError with those that there are."""
+    found = next((s for s in get_args(Scope) if s == text), None)
+    if found is None:
+        raise ValueError(f"there is no scope {text!r}; there are {', '.join(get_args(Scope))}")
+    return found
 
 
 class _Body(BaseModel):
@@ -140,6 +151,10 @@ class EmbeddingsSeen(_Body):
     events: list[str] = Field(default_factory=list)
     picture: dict[str, Any] = Field(default_factory=dict)
 
+    def body(self) -> dict[str, Any]:
+        """As JSON types, under its wire names."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
@@ -147,7 +162,7 @@ class Observation(Message):
     phase: ClassVar[str] = "observe"
 
     mode: Mode
-    scope: Literal["full", "performance", "embeddings", "models"] = "full"
+    scope: Scope = "full"
     lookback_hours: float
     total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None

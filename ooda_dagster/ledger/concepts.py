@@ -60,6 +60,11 @@ class ConceptProgress:
     quality: dict[str, Any] = field(default_factory=dict)
     picture: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def space(self) -> tuple[str | None, int]:
+        """Model and number of dimensions of the vectors that are compared."""
+        return self.identity.get("model"), int(self.identity.get("dimensions") or 0)
+
 
 class ConceptBook:
     """Concepts by target. A target has one writer: the cycle that observes it."""

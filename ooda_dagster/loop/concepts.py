@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,29 +18,22 @@ import numpy as np
 from ooda_dagster.core.concept_identity import Event, match
 from ooda_dagster.core.concept_vectors import Floats, unit
 from ooda_dagster.core.concepts import NOISE, Clustering, assign, find_clusters
-from ooda_dagster.core.messages import BlindSpot, ConceptSeen, EmbeddingsSeen
+from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.text import many
 from ooda_dagster.ledger.concepts import PRESENT, Concept, ConceptProgress
 from ooda_dagster.loop.anomalies import seed_of
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.known_concepts import Seen, known_concepts
 from ooda_dagster.targets.base import Observing, TargetError
 from ooda_dagster.targets.embeddings import EmbeddingPage, EmbeddingTable
 
-#: Most concepts, and most lines of what became of some, in a message.
-_MOST, _MOST_EVENTS = 50, 20
+#: Most concepts of a message.
+_MOST = 50
 _SAY_EVERY_S = 5.0
 #: The table holds less than this share of what was counted: it was emptied.
 _SHRUNK = 0.5
 
 ANOTHER_MODEL, ANOTHER_DIMENSION = "of another model", "of another dimension"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What an observation says of embeddings. seen: None where there is no table of them."""
-
-    seen: EmbeddingsSeen | None = None
-    patterns: tuple[ConceptSeen, ...] = ()
 
 
 def find_concepts(loop: Loop, session: Observing, analysis_id: str, *, scope: str, blind: list[BlindSpot]) -> Seen:
@@ -61,7 +54,8 @@ def find_concepts(loop: Loop, session: Observing, analysis_id: str, *, scope: st
         _count(loop, table, progress)
     except TargetError as error:
         blind.append(BlindSpot(what="embeddings", why=str(error)))
-    return _told(loop, analysis_id)
+    known = known_concepts(loop.ledger, loop.name, analysis_id=analysis_id)
+    return replace(known, patterns=known.patterns[:_MOST])
 
 
 def _here(session: Observing, table: EmbeddingTable) -> dict[str, Any]:
@@ -175,14 +169,10 @@ def _space(page: EmbeddingPage, before: ConceptProgress | None) -> tuple[str | N
     for dimensions, (positions, _) in page.vectors.items():
         counts.update((page.models[p], dimensions) for p in positions)
     if not counts:
-        return _space_of(before) if before else (None, 0)
+        return before.space if before else (None, 0)
     most = max(counts, key=lambda space: (counts[space], space[1], space[0] or ""))
-    same = _space_of(before) if before else None
+    same = before.space if before else None
     return same if same is not None and counts[same] * 2 >= counts[most] else most
-
-
-def _space_of(progress: ConceptProgress) -> tuple[str | None, int]:
-    return progress.identity.get("model"), int(progress.identity.get("dimensions") or 0)
 
 
 def _of_space(page: EmbeddingPage, model: str | None, dimensions: int) -> tuple[Floats, Counter[str]]:
@@ -211,7 +201,7 @@ def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress) -> None
     policy = loop.settings.concepts
     if progress.complete and not table.numeric:
         return
-    model, dimensions = _space_of(progress)
+    model, dimensions = progress.space
     known = [c for c in loop.ledger.concepts.list(loop.name) if len(c.vector) == dimensions]
     centroids, radii = _shape(known, dimensions)
     sizes, rejected = np.zeros(len(known), dtype=np.int64), Counter(progress.rejected)
@@ -250,66 +240,3 @@ def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress) -> None
 def _shape(known: list[Concept], dimensions: int) -> tuple[Floats, Floats]:
     centroids = np.array([c.vector for c in known], dtype=np.float32).reshape(len(known), dimensions)
     return centroids, np.array([c.radius for c in known], dtype=np.float32)
-
-
-# ------------------------------------------------------------------ what is told
-
-
-def _told(loop: Loop, analysis_id: str) -> Seen:
-    progress = loop.ledger.concepts.progress(loop.name)
-    if progress is None:
-        return Seen()
-    concepts = loop.ledger.concepts.list(loop.name)
-    model, dimensions = _space_of(progress)
-    compared = progress.rows - sum(progress.rejected.values())
-    seen = EmbeddingsSeen(
-        table=str(progress.identity.get("table")),
-        model=model,
-        dimensions=dimensions,
-        discovered_at=progress.discovered_at,
-        rediscovered=progress.analysis_id == analysis_id,
-        rows_counted=progress.rows,
-        complete=progress.complete,
-        in_concepts=sum(c.n for c in concepts),
-        noise=progress.noise,
-        rejected=progress.rejected,
-        quality=progress.quality,
-        events=event_lines(loop.ledger.concepts.events(loop.name, analysis_id=analysis_id))[:_MOST_EVENTS],
-        picture=progress.picture,
-    )
-    return Seen(seen, tuple(pattern(c, compared) for c in concepts[:_MOST]))
-
-
-def pattern(concept: Concept, compared: int) -> ConceptSeen:
-    """A concept as a message tells of it. compared: rows that were counted and could be compared."""
-    return ConceptSeen(
-        concept_id=concept.concept_id,
-        cluster_size=concept.n,
-        share=round(concept.n / compared, 4) if compared else 0.0,
-        sample_size=concept.sample_n,
-        coherence=round(concept.coherence, 4),
-        density=round(concept.density, 4),
-        strength=round(concept.strength, 4),
-        radius=round(concept.radius, 4),
-        spatial_buckets=concept.buckets,
-        state=concept.state,
-        first_seen_at=concept.first_seen_at,
-        last_seen_at=concept.last_seen_at,
-    )
-
-
-def event_lines(events: list[dict[str, Any]]) -> list[str]:
-    """What became of concepts, in words."""
-    lines = []
-    for event in events:
-        related = ", ".join(event["related"])
-        words = {
-            "born": "is new",
-            "split": f"was split; new: {related or 'none'}",
-            "merged": f"took in {related or 'a part of another'}",
-            "missing": "was not found this time",
-            "returned": "was found again",
-            "gone": "is gone",
-        }
-        lines.append(f"{event['concept_id']} {words[event['kind']]}")
-    return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import BlindSpot, Observation, StatementSeen
+from ooda_dagster.core.messages import BlindSpot, Observation, Scope, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
@@ -27,8 +27,6 @@ from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetE
 
 _MOST_STATEMENTS = 50
 _MIN_ROWS_TO_WONDER = 10_000
-
-Scope = Literal["full", "performance", "embeddings", "models"]
 
 
 def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, scope: Scope = "full") -> Observation:

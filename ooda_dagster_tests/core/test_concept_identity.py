@@ -105,7 +105,8 @@ def test_names_outlast_a_drift_and_follow_it() -> None:
     state = find_clusters(plant(centres, 2000, seed=2).vectors, POLICY, seed=1)
     names = [f"o{i}" for i in range(8)]
     for step in range(10):
-        centres = unit(centres + 0.14 * chance.normal(0, 1 / 8, centres.shape).astype(np.float32))[0]
+        turn = 0.14 * chance.normal(0, 1 / 8, centres.shape)
+        centres = unit((centres + turn).astype(np.float32))[0]
         state, found = again(state, plant(centres, 1000, seed=20 + step).vectors, seed=step)
         assert (sorted(found.ids), found.events) == (names, []), step
 

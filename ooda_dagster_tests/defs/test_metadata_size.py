@@ -21,7 +21,18 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
-from ooda_dagster_tests.core.messages import COMMON, detection, executed, hypothesis, learning, odd, row, seen
+from ooda_dagster_tests.core.messages import (
+    COMMON,
+    concept,
+    detection,
+    embeddings,
+    executed,
+    hypothesis,
+    learning,
+    odd,
+    row,
+    seen,
+)
 from ooda_dagster_tests.defs.ground import records
 
 #: A text of 300 characters that grows when it is escaped.
@@ -40,6 +51,8 @@ LARGEST: dict[str, Message] = {
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,
         server={"extensions": [LONG] * 200},
         load={"details": [LONG] * 200},
+        patterns=[concept()] * 50,
+        embeddings=embeddings(100, table=LONG, events=[LONG] * 20),
     ),
     "hypotheses": Hypotheses(
         **COMMON,

@@ -232,7 +232,7 @@ def test_an_observation_holds_concepts_and_no_number_of_an_embedding(space: Spac
     stored = space.run("select embedding::real[] from atom_embeddings limit 200")
     numbers = [f"{x:.5g}" for (row,) in stored for x in row if abs(x) > 1e-3]
     centroids = [f"{x:.5g}" for c in space.loop.ledger.concepts.list(space.loop.name) for x in c.vector]
-    telling = {n for n in [*numbers, *centroids] if len(n.lstrip("-0.")) >= 4}
+    telling = {n for n in [*numbers, *centroids] if len(n.lstrip("-0.")) >= 5}
     assert len(telling) > 1000
     assert [n for n in telling if n in text] == []
     assert "m4rk" not in text

@@ -9,6 +9,7 @@ import dagster as dg
 from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
+from ooda_dagster.defs.metadata.concepts import describe_concepts
 from ooda_dagster.defs.metadata.tables import number, some_json, table
 
 _TOP = 10
@@ -51,12 +52,16 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
-    return found | {
-        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
-        "mode": str(message.mode),
-        "load": some_json(message.load),
-        "server": some_json(message.server),
-    }
+    return (
+        found
+        | describe_concepts(message)
+        | {
+            "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+            "mode": str(message.mode),
+            "load": some_json(message.load),
+            "server": some_json(message.server),
+        }
+    )
 
 
 def _odd(anomaly: Anomaly) -> dict[str, Any]:
