@@ -112,7 +112,7 @@ def concept(**values: Any) -> ConceptSeen:
     return ConceptSeen(**{**fields, **values})
 
 
-def embeddings(concepts: int = 3, points: int = 300, **values: Any) -> EmbeddingsSeen:
+def embeddings(concepts: int = 3, points: int = 250, **values: Any) -> EmbeddingsSeen:
     fields: dict[str, Any] = {
         "table": "public.atom_embeddings",
         "dimensions": 384,

@@ -111,7 +111,7 @@ def test_spatial_buckets_are_cells_along_a_z_order_curve() -> None:
 def test_the_picture_holds_few_rows_and_no_vector() -> None:
     sample = plant(directions(6, 32, seed=1), 1200, seed=2)
     found = find_clusters(sample.vectors, POLICY, seed=1)
-    assert len(found.picture["points"]) == 300
+    assert len(found.picture["points"]) == 250
     assert {len(p) for p in found.picture["points"]} == {3}
     assert len(found.picture["centres"]) == 6
 

@@ -11,7 +11,7 @@ from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import scatter
 from ooda_dagster.defs.metadata.tables import table
 
-_TOP = 15
+_TOP, _TOP_EVENTS = 10, 10
 _LABELLED = 12
 
 
@@ -39,7 +39,7 @@ def describe_concepts(message: Observation) -> dict[str, Any]:
         "embeddings": cut(summary(seen), 500),
     }
     if seen.events:
-        found["concepts_changed"] = dg.MetadataValue.md("\n".join(f"- {cut(e, 150)}" for e in seen.events))
+        found["concepts_changed"] = dg.MetadataValue.md("\n".join(f"- {cut(e, 120)}" for e in seen.events[:_TOP_EVENTS]))
     if chart := _chart(seen):
         found["concepts_in_two_dimensions"] = dg.MetadataValue.md(chart)
     return found
