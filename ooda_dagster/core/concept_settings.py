@@ -24,7 +24,7 @@ class Concepts(Group):
     bucket: Expression = "null"  # the user's own spatial bucket; null: there is none
     sample_rows: Annotated[int, Field(ge=100, le=100_000)] = 5_000  # that are clustered
     chunk_rows: Annotated[int, Field(ge=100, le=100_000)] = 5_000  # that are in memory at once, beside the sample
-    max_rows: PositiveInt = 1_000_000  # counted in one cycle; the rest in the next
+    max_rows: PositiveInt = 200_000  # counted in one cycle, the rest in the next; by hand, all
     rediscover_h: Positive = 24  # so old a clustering is made anew
     rediscover_share: Annotated[float, Field(gt=0)] = 0.2  # or after so many new rows
     min_members: Annotated[int, Field(ge=5)] = 10  # of the sample

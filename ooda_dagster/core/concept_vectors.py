@@ -19,12 +19,12 @@ _BITS = 4
 
 def unit(matrix: Floats) -> tuple[Floats, Ints, dict[str, int]]:
     """Rows of length 1 (m, d), the positions in `matrix` (n, d) that they come from, and why others are left out."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
-    finite = np.isfinite(lengths)
-    good = np.flatnonzero(finite & (lengths > 0))
-    rejected = {"not finite": int((~finite).sum()), "zero": int((finite & (lengths == 0)).sum())}
-    rows = (matrix[good] / lengths[good, None]).astype(np.float32)
+    peaks = np.abs(matrix).max(axis=1)  # divided by it first, no square is too large or too small
+    finite = np.isfinite(peaks)
+    good = np.flatnonzero(finite & (peaks > 0))
+    rows = matrix[good] / peaks[good, None]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rejected = {"not finite": int((~finite).sum()), "zero": int((finite & (peaks == 0)).sum())}
     return rows, good, {why: n for why, n in rejected.items() if n}
 
 

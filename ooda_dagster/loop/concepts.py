@@ -7,6 +7,7 @@ since are read. All that is told is read from the ledger, so that a phase that i
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import Counter
 from dataclasses import replace
@@ -30,6 +31,10 @@ from ooda_dagster.targets.embeddings import EmbeddingPage, EmbeddingTable
 #: Most concepts of a message.
 _MOST = 50
 _SAY_EVERY_S = 5.0
+#: Of the numbers of a page, however many dimensions they have.
+_PAGE_BYTES = 32 << 20
+#: A discovery whose rows are still being counted is not made anew before it is so many times as old as others.
+_PATIENCE = 7
 #: The table holds less than this share of what was counted: it was emptied.
 _SHRUNK = 0.5
 
@@ -51,7 +56,7 @@ def find_concepts(loop: Loop, session: Observing, analysis_id: str, *, scope: st
         here = _here(session, table)
         if progress is None or _due(loop, table, progress, here, analysis_id, always=scope == "embeddings"):
             progress = _discover(loop, table, progress, here, analysis_id)
-        _count(loop, table, progress)
+        _count(loop, table, progress, most=math.inf if scope == "embeddings" else loop.settings.concepts.max_rows)
     except TargetError as error:
         blind.append(BlindSpot(what="embeddings", why=str(error)))
     known = known_concepts(loop.ledger, loop.name, analysis_id=analysis_id)
@@ -80,11 +85,12 @@ def _due(
     policy = loop.settings.concepts
     if progress.analysis_id == analysis_id:  # its phase is repeated
         return False
+    patience = 1 if progress.complete else _PATIENCE
     grown = progress.rows_then is not None and progress.rows >= (1 + policy.rediscover_share) * progress.rows_then + 1
     return (
         always
         or any(progress.identity.get(key) != value for key, value in here.items())
-        or loop.clock() - progress.discovered_at >= timedelta(hours=policy.rediscover_h)
+        or loop.clock() - progress.discovered_at >= timedelta(hours=policy.rediscover_h) * patience
         or grown
         or (progress.complete and table.rows() < _SHRUNK * progress.rows)
     )
@@ -196,8 +202,8 @@ def _of_space(page: EmbeddingPage, model: str | None, dimensions: int) -> tuple[
 # ------------------------------------------------------------------ counting
 
 
-def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress) -> None:
-    """Go on where the last cycle ended, at most `concepts.max_rows`; ids without an order are gone through once."""
+def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress, *, most: float) -> None:
+    """Go on where the last cycle ended, for at most so many rows; ids without an order are gone through once."""
     policy = loop.settings.concepts
     if progress.complete and not table.numeric:
         return
@@ -206,10 +212,10 @@ def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress) -> None
     centroids, radii = _shape(known, dimensions)
     sizes, rejected = np.zeros(len(known), dtype=np.int64), Counter(progress.rejected)
     mark, rows, noise, done = progress.mark, 0, 0, False
-    told = time.monotonic()
+    told, chunk = time.monotonic(), min(policy.chunk_rows, max(100, _PAGE_BYTES // (4 * max(dimensions, 1))))
     try:
-        while rows < policy.max_rows and not done:
-            limit = min(policy.chunk_rows, policy.max_rows - rows)
+        while rows < most and not done:
+            limit = int(min(chunk, most - rows))
             page = table.page(mark, limit=limit)
             vectors, left_out = _of_space(page, model, dimensions)
             labels = assign(vectors, centroids, radii)

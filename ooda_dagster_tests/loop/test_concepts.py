@@ -151,6 +151,18 @@ def test_of_a_large_table_a_part_is_counted_in_each_cycle(space: Space) -> None:
     counted = [(seen.rows_counted, seen.complete) for seen in (space.seen() for _ in range(4))]
     assert counted == [(400, False), (800, False), (1000, True), (1000, True)]
     assert sum(space.sizes.values()) <= 1000
+    everything = space.discover()  # by hand
+    assert (everything.rows_counted, everything.complete) == (1000, True)
+
+
+def test_a_discovery_whose_rows_are_still_counted_is_given_time(space: Space) -> None:
+    space.write(1000)
+    space.set(max_rows=400)
+    space.seen()
+    space.later(hours=25)
+    assert not space.seen().rediscovered
+    space.later(hours=7 * 24)
+    assert space.seen().rediscovered
 
 
 def test_a_phase_that_is_repeated_tells_the_same_and_counts_nothing_twice(space: Space) -> None:

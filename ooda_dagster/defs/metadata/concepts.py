@@ -38,8 +38,10 @@ def describe_concepts(message: Observation) -> dict[str, Any]:
         "concepts_found": table(rows, str(seen.quality.get("reason") or "no embeddings lie close together")),
         "embeddings": cut(summary(seen), 500),
     }
-    if seen.events:
-        found["concepts_changed"] = dg.MetadataValue.md("\n".join(f"- {cut(e, 120)}" for e in seen.events[:_TOP_EVENTS]))
+    if lines := [f"- {cut(e, 120)}" for e in seen.events[:_TOP_EVENTS]]:
+        found["concepts_changed"] = dg.MetadataValue.md(
+            "\n".join(lines)
+        )
     if chart := _chart(seen):
         found["concepts_in_two_dimensions"] = dg.MetadataValue.md(chart)
     return found

@@ -102,6 +102,8 @@ def _summary(message: Observation) -> str:
     ]
     if message.anomaly_count:
         words.append(many(message.anomaly_count, "request is odd", "requests are odd"))
+    if message.embeddings and message.embeddings.events:
+        words.append(f"{many(len(message.embeddings.events), 'thing')} became of its concepts")
     if message.blind_spots:
         words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
     return "; ".join(words) + "."

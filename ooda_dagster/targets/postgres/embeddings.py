@@ -33,7 +33,7 @@ _IDS = {20: "bigint", 21: "bigint", 23: "bigint", 2950: "uuid", 25: "text", 1043
 _MAX_SCAN_COST = 20_000.0
 _MODEL_LENGTH = 200
 #: So many times the wanted rows are asked for, as rows lie unevenly in the table; and at most so many are taken.
-_AIM, _MOST = 1.3, 3
+_AIM, _MOST = 1.3, 2
 _REMEDY = "map its columns in [target.NAME.concepts] of ooda.toml, or set concepts.enabled = false"
 
 _PAGE = "select {id}::{id_type} as id, {embedding} as embedding, left({model}::text, %(length)s) as model from {table}"
