@@ -31,7 +31,7 @@ class Concepts(Group):
     min_share: Share = 0.005  # of the sample, where that is more
     max_concepts: Annotated[int, Field(ge=1, le=1000)] = 100
     dimensions: Annotated[int, Field(ge=2, le=100)] = 24  # that the sample is projected on
-    coherence: Share = 0.7  # mean cosine of the members to their centroid; less is no concept
+    coherence_threshold: Share = 0.7  # mean cosine of the members to their centroid; less is no concept
     same_share: Annotated[float, Field(gt=0, le=1)] = 0.3  # members in common, of all: less is another concept
     absences: PositiveInt = 2  # in so many discoveries in a row, until a concept is gone
     keep_d: Positive = 400

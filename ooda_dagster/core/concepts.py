@@ -73,7 +73,7 @@ def find_clusters(vectors: Floats, policy: Concepts, *, seed: int) -> Clustering
     for label in range(int(raw.max()) + 1):
         members = np.flatnonzero(raw == label)
         cluster = _cluster(vectors[members], strengths[members], buckets[members])
-        if cluster.coherence < policy.coherence:
+        if cluster.coherence < policy.coherence_threshold:
             incoherent += 1
         else:
             found.append((members, cluster))

@@ -100,11 +100,11 @@ def test_names_outlast_other_samples_and_other_seeds() -> None:
 
 
 def test_names_outlast_a_drift_and_follow_it() -> None:
-    """Each step turns every direction by about 8 degrees, ten steps in all."""
+    """Each step turns every direction by about 8 degrees, six steps in all."""
     chance, centres = np.random.default_rng(3), CENTRES
     state = find_clusters(plant(centres, 2000, seed=2).vectors, POLICY, seed=1)
     names = [f"o{i}" for i in range(8)]
-    for step in range(10):
+    for step in range(6):
         turn = 0.14 * chance.normal(0, 1 / 8, centres.shape)
         centres = unit((centres + turn).astype(np.float32))[0]
         state, found = again(state, plant(centres, 1000, seed=20 + step).vectors, seed=step)

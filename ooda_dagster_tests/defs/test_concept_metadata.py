@@ -42,7 +42,7 @@ def test_concepts_are_a_table_with_a_summary() -> None:
     assert metadata["embeddings"] == (
         "5,000 rows of public.atom_embeddings counted; 4,500 in concepts, 480 in none; 20 left out: NULL; concepts of "
         "2026-03-01T12:00:00.123Z from a sample of 1,000 in 321 spatial buckets; silhouette 0.61; agreement 1.00; "
-        "77 buckets of the table's own; 1 cluster below concepts.coherence"
+        "77 buckets of the table's own; 1 cluster below concepts.coherence_threshold"
     )
     assert metadata["concepts_changed"].value == "- c0123456789 is new"
 

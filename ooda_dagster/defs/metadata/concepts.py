@@ -39,9 +39,7 @@ def describe_concepts(message: Observation) -> dict[str, Any]:
         "embeddings": cut(summary(seen), 500),
     }
     if lines := [f"- {cut(e, 120)}" for e in seen.events[:_TOP_EVENTS]]:
-        found["concepts_changed"] = dg.MetadataValue.md(
-            "\n".join(lines)
-        )
+        found["concepts_changed"] = dg.MetadataValue.md("\n".join(lines))
     if chart := _chart(seen):
         found["concepts_in_two_dimensions"] = dg.MetadataValue.md(chart)
     return found
@@ -64,7 +62,7 @@ def summary(seen: EmbeddingsSeen) -> str:
     if quality.get("own_buckets") is not None:
         words.append(f"{many(quality['own_buckets'], 'bucket')} of the table's own")
     if quality.get("incoherent"):
-        words.append(f"{many(quality['incoherent'], 'cluster')} below concepts.coherence")
+        words.append(f"{many(quality['incoherent'], 'cluster')} below concepts.coherence_threshold")
     return "; ".join(words)
 
 
