@@ -10,14 +10,14 @@ import hashlib
 import math
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from ooda_dagster.core.concept_identity import Event, match
-from ooda_dagster.core.concept_vectors import Floats, unit
+from ooda_dagster.core.concept_vectors import Floats, Ints, unit
 from ooda_dagster.core.concepts import NOISE, Clustering, assign, find_clusters
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.text import many
@@ -202,44 +202,59 @@ def _of_space(page: EmbeddingPage, model: str | None, dimensions: int) -> tuple[
 # ------------------------------------------------------------------ counting
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """Rows of this cycle. Replaced as a whole after each page, so that no page is half counted when work breaks off."""
+
+    mark: str | None
+    sizes: Ints
+    rows: int = 0
+    noise: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    done: bool = False
+
+
 def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress, *, most: float) -> None:
     """Go on where the last cycle ended, for at most so many rows; ids without an order are gone through once."""
-    policy = loop.settings.concepts
     if progress.complete and not table.numeric:
         return
     model, dimensions = progress.space
     known = [c for c in loop.ledger.concepts.list(loop.name) if len(c.vector) == dimensions]
     centroids, radii = _shape(known, dimensions)
-    sizes, rejected = np.zeros(len(known), dtype=np.int64), Counter(progress.rejected)
-    mark, rows, noise, done = progress.mark, 0, 0, False
-    told, chunk = time.monotonic(), min(policy.chunk_rows, max(100, _PAGE_BYTES // (4 * max(dimensions, 1))))
+    chunk = min(loop.settings.concepts.chunk_rows, max(100, _PAGE_BYTES // (4 * max(dimensions, 1))))
+    now = _Counted(progress.mark, np.zeros(len(known), dtype=np.int64))
+    told = time.monotonic()
     try:
-        while rows < most and not done:
-            limit = int(min(chunk, most - rows))
-            page = table.page(mark, limit=limit)
-            vectors, left_out = _of_space(page, model, dimensions)
+        while now.rows < most and not now.done:
+            limit = int(min(chunk, most - now.rows))
+            page = table.page(now.mark, limit=limit)
+            vectors, rejected = _of_space(page, model, dimensions)
             labels = assign(vectors, centroids, radii)
-            sizes += np.bincount(labels[labels != NOISE], minlength=len(known))
-            noise += int((labels == NOISE).sum())
-            rejected.update(left_out)
-            rows, mark, done = rows + page.n, page.last or mark, page.n < limit
+            now = _Counted(
+                mark=page.last or now.mark,
+                sizes=now.sizes + np.bincount(labels[labels != NOISE], minlength=len(known)),
+                rows=now.rows + page.n,
+                noise=now.noise + int((labels == NOISE).sum()),
+                rejected=now.rejected + rejected,
+                done=page.n < limit,
+            )
             if time.monotonic() - told > _SAY_EVERY_S:
                 told = time.monotonic()
-                loop.say(f"{progress.rows + rows:,} of about {table.rows():,.0f} embeddings counted")
-    finally:  # what was counted is kept, whatever ended it
-        complete = done or (progress.complete and rows == 0)
-        total = progress.rows + rows
+                loop.say(f"{progress.rows + now.rows:,} of about {table.rows():,.0f} embeddings counted")
+    finally:
+        complete = now.done or (progress.complete and now.rows == 0)
+        total = progress.rows + now.rows
         after = replace(
             progress,
             read_at=loop.clock(),
-            mark=mark,
+            mark=now.mark,
             complete=complete,
             rows=total,
             rows_then=total if complete and progress.rows_then is None else progress.rows_then,
-            noise=progress.noise + noise,
-            rejected=dict(rejected),
+            noise=progress.noise + now.noise,
+            rejected=dict(Counter(progress.rejected) + now.rejected),
         )
-        added = {c.concept_id: int(n) for c, n in zip(known, sizes, strict=True) if n}
+        added = {c.concept_id: int(n) for c, n in zip(known, now.sizes, strict=True) if n}
         loop.ledger.concepts.counted(loop.name, after, added)
 
 

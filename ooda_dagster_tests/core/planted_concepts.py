@@ -32,3 +32,14 @@ def plant(centres: Floats, rows: int, *, spread: float = 0.4, noise: float = 0.0
     alone = chance.random(rows) < noise
     vectors = np.where(alone[:, None], own, centres[labels] + spread * own).astype(np.float32)
     return Planted(unit(vectors)[0], np.where(alone, -1, labels))
+
+
+def leaked(vectors: Floats, text: str) -> list[str]:
+    """Numbers of vectors that a text holds as they are printed; those of few digits, which others may have, aside.
+
+    One or two are a coincidence: of a vector that came out there would be many.
+    """
+    telling = [number for number in map(str, vectors.ravel()) if len(number.lstrip("-0.")) >= 8]
+    assert len(telling) > vectors.size / 5
+    found = [number for number in telling if number in text]
+    return found if len(found) > 2 else []

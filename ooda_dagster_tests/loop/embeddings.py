@@ -43,7 +43,7 @@ class Space:
         with psycopg.connect(self.database.app) as connection, connection.cursor() as cursor:
             with cursor.copy("copy atom_embeddings (embedding) from stdin") as copy:
                 for vector in np.asarray(vectors, dtype=np.float32).tolist():
-                    copy.write_row(["[" + ",".join(f"{x:.6g}" for x in vector) + "]"])
+                    copy.write_row(["[" + ",".join(f"{x:.9g}" for x in vector) + "]"])
 
     def run(self, text: str, *parameters: Any) -> list[Any]:
         return self.database.execute(text, *parameters, dsn=self.database.app)
