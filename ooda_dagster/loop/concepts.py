@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def _discover(
     loop.ledger.concepts.discovered(
         loop.name,
         progress,
-        _concepts(found, matching.ids, loop),
+        _concepts(found, matching.ids, now),
         missing=matching.missing,
         gone=[*matching.gone, *(c.concept_id for c in lost)],
         events=[*(Event("gone", c.concept_id) for c in lost), *matching.events],
@@ -139,8 +139,7 @@ def _discover(
     return progress
 
 
-def _concepts(found: Clustering, ids: list[str], loop: Loop) -> list[Concept]:
-    now = loop.clock()
+def _concepts(found: Clustering, ids: list[str], now: datetime) -> list[Concept]:
     return [
         Concept(
             concept_id=concept_id,
