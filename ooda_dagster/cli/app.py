@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("status", "status", "Where each target stands: last cycle, next one, what is open, what waits."),
     "improvements": ("status", "improvements", "The improvement history, newest first."),
     "regressions": ("regressions", "regressions", "Statements that became slower, with both plans side by side."),
+    "concepts": ("concepts", "app", "Concepts in a target's embeddings: what they are, and what became of them."),
     "history": ("history", "history", "Past days: what each target did, and what the loop would have proposed."),
     "actions": ("actions", "app", "What was proposed, done and undone."),
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ooda_dagster.cli.output import emit, errors, out, table
+from ooda_dagster.cli.concept_tables import show_concepts
+from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
 from ooda_dagster.cli.session import (
     ActUrlOption,
     ConfigOption,
@@ -19,7 +20,7 @@ from ooda_dagster.cli.session import (
     configuration,
     with_dagster,
 )
-from ooda_dagster.core.messages import Observation, Verdicts, iso
+from ooda_dagster.core.messages import Observation, Verdicts, iso, scope_of
 from ooda_dagster.core.text import cut, size
 
 if TYPE_CHECKING:
@@ -58,13 +59,20 @@ def analyze(
     url: UrlOption = None,
     name: NameOption = None,
     lookback_hours: LookbackOption = None,
+    scope: Annotated[
+        str, typer.Option("--scope", help="full, performance, models, or embeddings: discover concepts anew, now.")
+    ] = "full",
     as_json: JsonOption = False,
 ) -> None:
     """Observe only: what is slow, and what could not be seen."""
     with errors():
+        try:
+            wanted = scope_of(scope)
+        except ValueError as error:
+            fail(str(error), Exit.CONFIG)
         loaded, chosen = configuration(config, target, url, name=name)
         runner = _runner(loaded)
-        ran = runner.cycle(chosen, trigger="hand", lookback_hours=lookback_hours, observe_only=True)
+        ran = runner.cycle(chosen, trigger="hand", lookback_hours=lookback_hours, observe_only=True, scope=wanted)
         if as_json:
             emit(as_dict(ran))
         elif ran.observation:
@@ -148,6 +156,8 @@ def show_observation(seen: Observation) -> None:
         ["share %", "ms per call", "calls", "statement"],
         [(100 * s.share, s.mean_ms, s.calls, cut(s.text, 110)) for s in seen.statements[:10]],
     )
+    if seen.embeddings:
+        show_concepts(seen.embeddings, seen.patterns)
     if seen.blind_spots:
         table(
             "What could not be seen",

@@ -174,12 +174,17 @@ def _transport(name: str, what: str, seen: Capabilities) -> Row:
 
 
 def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen: Capabilities) -> Iterator[Row]:
-    """What the two sensors on requests find."""
+    """What the two sensors on requests find, and whether there are embeddings."""
     try:
         found = session.request_table(config.settings.requests)
         yield Row(name, "inference requests", "ok", found.label if found else "no table of them (optional)")
     except TargetError as error:
         yield Row(name, "inference requests", "warn", str(error))
+    try:
+        embeddings = session.embedding_table(config.settings.concepts)
+        yield Row(name, "embeddings", "ok", embeddings.label if embeddings else "no table of them (optional)")
+    except TargetError as error:
+        yield Row(name, "embeddings", "warn", str(error))
     there, readable = installed(session.connection)
     if not there:
         yield Row(name, "ooda.request_analysis", "ok", "not installed (optional): ooda init --print-sql")

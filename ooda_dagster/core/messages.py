@@ -8,7 +8,7 @@ statement: texts are normalised, values are statistics of statements, never of r
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel, to_pascal
@@ -23,7 +23,18 @@ def iso(moment: datetime) -> str:
 
 
 Moment = Annotated[AwareDatetime, PlainSerializer(iso, when_used="json")]
+#: What an observation looks at. Embeddings are left out of performance and models; in embeddings, concepts are
+#: discovered anew.
+Scope = Literal["full", "performance", "embeddings", "models"]
 Priority = Annotated[int, Field(ge=1, le=5)]
+
+
+def scope_of(text: str) -> Scope:
+    """Raises ValueError with those that there are."""
+    found = next((s for s in get_args(Scope) if s == text), None)
+    if found is None:
+        raise ValueError(f"there is no scope {text!r}; there are {', '.join(get_args(Scope))}")
+    return found
 
 
 class _Body(BaseModel):
@@ -145,13 +156,52 @@ class QueryStoreRecommendation(_Item):
     plan_after: str | None = None  # None where it is the same
 
 
+class ConceptSeen(_Item):
+    """A concept: embeddings that lie close together. `cluster_size`: rows counted since the last discovery."""
+
+    concept_id: str
+    cluster_size: int
+    share: float  # of the rows that were counted
+    sample_size: int
+    coherence: float  # mean cosine of its members to their centroid
+    density: float  # 1 - mean distance / radius
+    strength: float  # mean membership probability
+    radius: float  # cosine distance
+    spatial_buckets: int
+    state: str
+    first_seen_at: Moment
+    last_seen_at: Moment
+
+
+class EmbeddingsSeen(_Body):
+    """How embeddings were read and clustered. No number of an embedding: `picture` shows where rows lie in a plane."""
+
+    table: str
+    model: str | None = None
+    dimensions: int = 0
+    discovered_at: Moment
+    rediscovered: bool = False  # in this analysis
+    rows_counted: int = 0
+    complete: bool = False  # no row was left to count
+    in_concepts: int = 0
+    noise: int = 0
+    rejected: dict[str, int] = Field(default_factory=dict)
+    quality: dict[str, Any] = Field(default_factory=dict)
+    events: list[str] = Field(default_factory=list)
+    picture: dict[str, Any] = Field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """As JSON types, under its wire names."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
     phase: ClassVar[str] = "observe"
 
     mode: Mode
-    scope: Literal["full", "performance", "embeddings", "models"] = "full"
+    scope: Scope = "full"
     lookback_hours: float
     total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None
@@ -160,7 +210,8 @@ class Observation(Message):
     detection: Detection | None = None
     latency: list[LatencyPoint] = Field(default_factory=list)  # of all requests, over the lookback
     query_store_recommendations: list[QueryStoreRecommendation] = Field(default_factory=list)
-    patterns: list[dict[str, Any]] = Field(default_factory=list)
+    patterns: list[ConceptSeen] = Field(default_factory=list)  # the largest concepts
+    embeddings: EmbeddingsSeen | None = None  # None: there is no table of them, or the scope leaves them out
     window_start: Moment | None = None
     window_end: Moment | None = None
     source: Literal["rollups", "counters", "none"] = "none"

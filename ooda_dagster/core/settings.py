@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.patterns import parse_pattern
 from ooda_dagster.core.plan_settings import Plans, Regressions
 from ooda_dagster.core.request_settings import Detect, History, Requests
@@ -187,6 +188,7 @@ class Settings(Group):
     detect: Detect = Detect()
     plans: Plans = Plans()
     regressions: Regressions = Regressions()
+    concepts: Concepts = Concepts()
 
 
 #: What a profile changes, as keys of the configuration.

@@ -16,6 +16,7 @@ from ooda_dagster.core.messages import (
     LearningDelta,
     Observation,
     Verdicts,
+    scope_of,
 )
 from ooda_dagster.defs.names import SOURCES, Names
 from ooda_dagster.defs.partitions import targets
@@ -32,15 +33,18 @@ class CycleConfig(dg.Config):
 
     dry_run: bool = False
     lookback_hours: float | None = None
+    scope: str = "full"  # or performance, embeddings, models: what is looked at
 
 
 def observations(
     context: dg.AssetExecutionContext, config: CycleConfig, ooda: dg.ResourceParam[Ooda]
 ) -> Iterator[dg.Output]:
     def look(loop: Loop, begun: Cycle, asked: Analyze) -> Observation:
-        return observe.observe(loop, begun, lookback_hours=config.lookback_hours or asked.lookback_hours)
+        hours = config.lookback_hours or asked.lookback_hours
+        return observe.observe(loop, begun, lookback_hours=hours, scope=scope_of(config.scope))
 
-    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=config.lookback_hours is not None)
+    fresh = config.lookback_hours is not None or config.scope != "full"
+    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=fresh)
 
 
 def hypotheses(

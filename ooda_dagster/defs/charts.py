@@ -54,6 +54,31 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], title: str) -> st
     return image(parts, height, title)
 
 
+def scatter(points: Sequence[tuple[float, float, int]], centres: Sequence[tuple[float, float, str]], title: str) -> str:
+    """Points of a plane (x, y, group, -1: of none) and the centres of the groups (x, y, label)."""
+    across, down, edge = WIDTH, 420, 24
+    xs, ys = [p[0] for p in (*points, *centres)], [p[1] for p in (*points, *centres)]
+    left, low = min(xs, default=0.0), min(ys, default=0.0)
+    wide, high = (max(max(v, default=0.0) - min(v, default=0.0), 1e-9) for v in (xs, ys))
+
+    def at(x: float, y: float) -> tuple[int, int]:
+        place_x = edge + (x - left) / wide * (across - 4 * edge)
+        return round(place_x), round(down - edge - (y - low) / high * (down - 3 * edge))
+
+    parts = [f'<text x="4" y="15" {FONT} font-weight="bold" fill="#333">{escape(title)}</text>']
+    for group in sorted({p[2] for p in points}):
+        colour = "#bbb" if group < 0 else f"hsl({group * 137 % 360},60%,50%)"
+        places = (at(x, y) for x, y, g in points if g == group)
+        # A line of no length with a round end is a dot, and takes a third of a circle's bytes.
+        dots = "".join(f"M{x} {y}h0" for x, y in places)
+        parts.append(f'<path d="{dots}" stroke="{colour}" stroke-width="5" stroke-linecap="round"/>')
+    for x, y, label in centres:
+        place_x, place_y = at(x, y)
+        parts.append(f'<circle cx="{place_x}" cy="{place_y}" r="4" fill="none" stroke="#333"/>')
+        parts.append(f'<text x="{place_x + 6}" y="{place_y + 4}" {FONT} fill="#333">{escape(cut(label, 16))}</text>')
+    return image(parts, down, title)
+
+
 def image(parts: Sequence[str], height: int, title: str) -> str:
     """SVG elements as a picture in Markdown."""
     svg = (

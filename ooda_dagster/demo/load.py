@@ -12,7 +12,7 @@ from psycopg import sql
 
 from ooda_dagster.config.servers import APP_ROLE, make_roles
 from ooda_dagster.demo.planted import POOL, Plan
-from ooda_dagster.demo.schema import DDL, DIMENSIONS, EXTENSIONS, ROWS, SCHEMA_VERSION
+from ooda_dagster.demo.schema import CONCEPTS, DDL, DIMENSIONS, EXTENSIONS, ROWS, SCHEMA_VERSION, UNRELATED
 from ooda_dagster.embedded import Cluster
 
 MODELS, TENANTS, SESSIONS, SOURCES = 24, 400, 6_000, 20_000
@@ -188,7 +188,7 @@ def _embeddings(connection: psycopg.Connection, rows: dict[str, int], chance: np
     size, atoms = rows["atom_embeddings"], rows["atoms"]
     moment = _moments(chance, size)
     x, y = zipf(chance, BUCKETS, size, 0.3), zipf(chance, BUCKETS, size, 0.3)
-    vectors = chance.normal(0, 1, (size, DIMENSIONS)).astype(">f4")
+    vectors = _around_concepts(chance.normal(0, 1, (size, DIMENSIONS)), chance.spawn(1)[0])
     fields = {
         "atom_embedding_id": (np.arange(1, size + 1), ">i8"),
         "atom_id": (chance.integers(1, atoms + 1, size), ">i8"),
@@ -209,6 +209,14 @@ def _embeddings(connection: psycopg.Connection, rows: dict[str, int], chance: np
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for block in _binary_rows(fields, size):
             copy.write(block)
+
+
+def _around_concepts(own: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """Vectors (n, d) around a few directions, some concepts larger than others, and the rest as they are."""
+    centres = 2 * chance.normal(0, 1, (CONCEPTS, own.shape[1]))
+    of = zipf(chance, CONCEPTS, len(own), 0.5)
+    alone = chance.random(len(own)) < UNRELATED
+    return np.where(alone[:, None], own, centres[of] + own).astype(">f4")
 
 
 def _vector_bytes(vectors: np.ndarray) -> np.ndarray:

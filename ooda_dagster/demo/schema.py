@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 #: Part of the template database's name: data of an older schema is not used again.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 #: Rows at scale 1.
 ROWS = {"inference_requests": 300_000, "atoms": 200_000, "atom_embeddings": 200_000, "inference_cache": 100_000}
 DIMENSIONS = 64
+#: Directions that most embeddings lie around, and the share that lies anywhere.
+CONCEPTS, UNRELATED = 12, 0.15
 
 EXTENSIONS = "create extension vector; create extension pg_stat_statements; create extension pg_prewarm"
 

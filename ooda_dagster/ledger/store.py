@@ -7,6 +7,7 @@ from typing import Any
 from ooda_dagster.ledger.actions import Actions
 from ooda_dagster.ledger.alerts import Alerts
 from ooda_dagster.ledger.chains import write_audit
+from ooda_dagster.ledger.concepts import ConceptBook
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
@@ -46,6 +47,7 @@ class Ledger:
         self.past = Past(self.engine)
         self.workload_days = WorkloadDays(self.engine)
         self.alerts = Alerts(self.engine)
+        self.concepts = ConceptBook(self.engine)
         self.table_samples = TableSamples(self.engine)
         self.trail = Trail(self.engine)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import BlindSpot, LatencyPoint, Observation, StatementSeen
+from ooda_dagster.core.messages import BlindSpot, LatencyPoint, Observation, Scope, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
+from ooda_dagster.loop.concepts import find_concepts
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.plans import watch_plans
@@ -28,8 +29,6 @@ from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetE
 _MOST_STATEMENTS = 50
 _LATENCY_POINTS = 96
 _MIN_ROWS_TO_WONDER = 10_000
-
-Scope = Literal["full", "performance", "embeddings", "models"]
 
 
 def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, scope: Scope = "full") -> Observation:
@@ -55,6 +54,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         catalogue = session.catalogue()
         slower = watch_plans(loop, session, cycle, catalogue, blind)
         total_inferences, avg_duration_ms, odd = _inferences(loop, session, cycle, hours, blind)
+        concepts = find_concepts(loop, session, cycle.analysis_id, scope=scope, blind=blind)
     window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
     blind += _never_analysed(catalogue)
     gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
@@ -73,6 +73,8 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         detection=odd.detection if odd else None,
         latency=_latency(loop, hours),
         query_store_recommendations=slower,
+        patterns=list(concepts.patterns),
+        embeddings=concepts.seen,
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]

@@ -14,11 +14,13 @@ from typing import Any, Protocol
 import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
+from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.plan_log import LogPosition, PlanLogPart
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
+from ooda_dagster.targets.embeddings import EmbeddingTable
 from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Tablespace, Work
 
 
@@ -186,6 +188,7 @@ class Observing(Protocol):
     def partitions(self, schema: str, table: str) -> tuple[Partition, ...]: ...
     def attached(self, schema: str, name: str) -> tuple[Attached, ...]: ...
     def request_table(self, mapped: Requests) -> RequestTable | None: ...
+    def embedding_table(self, mapped: Concepts) -> EmbeddingTable | None: ...
     def may_log_in(self, role: str) -> bool | None: ...
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None: ...
 

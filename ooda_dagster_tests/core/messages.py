@@ -8,7 +8,9 @@ from typing import Any
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import (
     Anomaly,
+    ConceptSeen,
     Detection,
+    EmbeddingsSeen,
     Executed,
     Hypothesis,
     LearningDelta,
@@ -116,6 +118,53 @@ def detection(**values: Any) -> Detection:
         "by_lof": 3,
     }
     return Detection(**{**fields, **values})
+
+
+def concept(**values: Any) -> ConceptSeen:
+    fields: dict[str, Any] = {
+        "concept_id": "c0123456789",
+        "cluster_size": 1200,
+        "share": 0.24,
+        "sample_size": 240,
+        "coherence": 0.913,
+        "density": 0.4,
+        "strength": 0.95,
+        "radius": 0.2,
+        "spatial_buckets": 12,
+        "state": "present",
+        "first_seen_at": AT,
+        "last_seen_at": AT,
+    }
+    return ConceptSeen(**{**fields, **values})
+
+
+def embeddings(concepts: int = 3, points: int = 250, **values: Any) -> EmbeddingsSeen:
+    fields: dict[str, Any] = {
+        "table": "public.atom_embeddings",
+        "dimensions": 384,
+        "discovered_at": AT,
+        "rediscovered": True,
+        "rows_counted": 5000,
+        "complete": True,
+        "in_concepts": 4500,
+        "noise": 480,
+        "rejected": {"NULL": 20},
+        "quality": {
+            "sample_rows": 1000,
+            "spatial_buckets": 321,
+            "silhouette": 0.61,
+            "agreement": 0.998,
+            "own_buckets": 77,
+            "incoherent": 1,
+        },
+        "events": ["c0123456789 is new"],
+        "picture": {
+            "points": [[-0.123 + n / 1000, 0.456 - n / 500, n % (concepts + 1) - 1] for n in range(points)],
+            "centres": [[0.1 * n, -0.1 * n] for n in range(concepts)],
+            "ids": [f"c{n:010}" for n in range(concepts)],
+        },
+    }
+    return EmbeddingsSeen(**{**fields, **values})
 
 
 def executed(**values: Any) -> Executed:

@@ -27,7 +27,19 @@ from ooda_dagster.core.messages import (
     iso,
 )
 from ooda_dagster.core.settings import Mode
-from ooda_dagster_tests.core.messages import AT, COMMON, detection, executed, hypothesis, odd, row, seen, slower
+from ooda_dagster_tests.core.messages import (
+    AT,
+    COMMON,
+    concept,
+    detection,
+    embeddings,
+    executed,
+    hypothesis,
+    odd,
+    row,
+    seen,
+    slower,
+)
 
 HYPOTHESIS = hypothesis(
     expected_impact={"latencyReductionPct": 40.0},
@@ -44,6 +56,8 @@ MESSAGES: list[Message] = [
         anomalies=[odd()],
         detection=detection(),
         query_store_recommendations=[slower(), slower(plan_before=None, plan_source=None)],
+        patterns=[concept()],
+        embeddings=embeddings(),
     ),
     Hypotheses(**COMMON, hypotheses_generated=1, hypotheses=[HYPOTHESIS]),
     Decisions(
@@ -93,7 +107,17 @@ RESULT_NAMES = {"HypothesisId", "HypothesisType", "ActionStatus", "ExecutedActio
 
 def _keys(value: Any) -> set[str]:
     """All field names of a body, not those of free-form dictionaries."""
-    free = {"ExpectedImpact", "Evidence", "performanceMetrics", "actionOutcomes", "server", "load"}
+    free = {
+        "quality",
+        "picture",
+        "rejected",
+        "ExpectedImpact",
+        "Evidence",
+        "performanceMetrics",
+        "actionOutcomes",
+        "server",
+        "load",
+    }
     if isinstance(value, list):
         return {k for item in value for k in _keys(item)}
     if not isinstance(value, dict):

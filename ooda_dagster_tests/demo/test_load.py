@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
+from ooda_dagster.core.concept_settings import Concepts
+from ooda_dagster.core.concept_vectors import unit
+from ooda_dagster.core.concepts import find_clusters
 from ooda_dagster.demo.load import prepare
 from ooda_dagster.demo.planted import POOL, plan
-from ooda_dagster.demo.schema import DIMENSIONS, ROWS
+from ooda_dagster.demo.schema import CONCEPTS, DIMENSIONS, ROWS
 from ooda_dagster.embedded import Cluster
 from ooda_dagster_tests.demo.conftest import SCALE
 from ooda_dagster_tests.support import Database
@@ -48,6 +53,12 @@ def test_data_is_skewed_correlated_and_has_a_queue(service: Database) -> None:
     assert models <= 5, "a tenant uses few of the models"
     pending = "select count(*) from inference_requests where status = 'pending' and total_duration_ms is null"
     assert service.execute(pending) == [(200,)]
+
+
+def test_embeddings_lie_around_concepts(service: Database) -> None:
+    rows = service.execute("select embedding::real[] from atom_embeddings order by atom_embedding_id limit 3000")
+    vectors, _, _ = unit(np.array([row[0] for row in rows], dtype=np.float32))
+    assert len(find_clusters(vectors, Concepts(), seed=1).clusters) == CONCEPTS
 
 
 def test_the_second_time_it_is_copied_not_loaded(service: Database, target_server: Cluster) -> None:

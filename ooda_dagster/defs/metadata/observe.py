@@ -9,6 +9,7 @@ import dagster as dg
 from ooda_dagster.core.messages import Anomaly, Detection, Observation, QueryStoreRecommendation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
+from ooda_dagster.defs.metadata.concepts import describe_concepts
 from ooda_dagster.defs.metadata.tables import number, some_json, table
 from ooda_dagster.defs.timeline import timeline
 
@@ -63,12 +64,16 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         found["latency_of_requests"] = dg.MetadataValue.md(timeline(points, marks, title))
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
-    return found | {
-        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
-        "mode": str(message.mode),
-        "load": some_json(message.load),
-        "server": some_json(message.server),
-    }
+    return (
+        found
+        | describe_concepts(message)
+        | {
+            "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+            "mode": str(message.mode),
+            "load": some_json(message.load),
+            "server": some_json(message.server),
+        }
+    )
 
 
 def _slower(found: QueryStoreRecommendation) -> dict[str, Any]:
@@ -124,6 +129,8 @@ def _summary(message: Observation) -> str:
         words.append(many(message.anomaly_count, "request is odd", "requests are odd"))
     if new := sum(r.new for r in message.query_store_recommendations):
         words.append(many(new, "statement became slower", "statements became slower"))
+    if message.embeddings and message.embeddings.events:
+        words.append(f"{many(len(message.embeddings.events), 'thing')} became of its concepts")
     if message.blind_spots:
         words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
     return "; ".join(words) + "."

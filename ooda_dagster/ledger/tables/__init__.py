@@ -12,6 +12,7 @@ from ooda_dagster.ledger.tables.actions import (
     verification,
 )
 from ooda_dagster.ledger.tables.base import SCHEMA, metadata
+from ooda_dagster.ledger.tables.concepts import concept, concept_event, concept_progress
 from ooda_dagster.ledger.tables.cycles import analyze_queue, cycle, cycle_run, dead_letter, message, target
 from ooda_dagster.ledger.tables.days import workload_day
 from ooda_dagster.ledger.tables.plans import plan_check, plan_log_position, plan_use, regression, statement_plan
@@ -39,6 +40,9 @@ __all__ = [
     "analyze_queue",
     "audit_event",
     "chain_head",
+    "concept",
+    "concept_event",
+    "concept_progress",
     "counter_snapshot",
     "cycle",
     "cycle_run",

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
+from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.plan_log import LogPosition, PlanLogPart
 from ooda_dagster.core.request_settings import Requests
@@ -30,6 +31,7 @@ from ooda_dagster.targets.base import (
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection_errors import translate
+from ooda_dagster.targets.postgres.embeddings import PostgresEmbeddingTable, find_embedding_table
 from ooda_dagster.targets.postgres.plans import estimated_plan, planner_settings, read_plan_log
 from ooda_dagster.targets.postgres.queries import marked, query
 from ooda_dagster.targets.postgres.read_catalogue import index_of, read_catalogue
@@ -186,6 +188,10 @@ class PostgresObserving:
     def request_table(self, mapped: Requests) -> PostgresRequestTable | None:
         """The configured table of inference requests; None where there is none for us."""
         return find_request_table(self.connection, mapped)
+
+    def embedding_table(self, mapped: Concepts) -> PostgresEmbeddingTable | None:
+        """The configured table of embeddings; None where there is none for us."""
+        return find_embedding_table(self.connection, mapped)
 
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None:
         """Requests for an analysis that are not in `seen` (an int8multirange); None where nobody can make any."""
