@@ -194,6 +194,24 @@ def test_what_was_counted_before_a_page_failed_is_kept(space: Space, monkeypatch
     assert sum(space.sizes.values()) + space.seen().noise == 1500
 
 
+def test_a_worker_that_dies_between_discovery_and_counting_leaves_the_counting_to_the_next(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space.write(600)
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(concepts, "_count", dies)
+    with pytest.raises(KeyboardInterrupt):
+        space.look()
+    monkeypatch.undo()
+    seen = space.seen()
+    assert (seen.rediscovered, seen.rows_counted, seen.complete) == (False, 600, True)
+    assert space.kinds == ["born"] * 6
+    assert sum(space.sizes.values()) + seen.noise == 600
+
+
 def test_vectors_of_another_length_are_other_concepts(space: Space) -> None:
     space.write(500)
     space.seen()
