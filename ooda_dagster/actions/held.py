@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from ooda_dagster.actions.base import ActionType, NoUndoError
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
+from ooda_dagster.core.text import many, size
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.targets.base import Acting, RefusedError
 
@@ -68,6 +69,21 @@ def why_no_undo(action: Action, kind: ActionType, ledger: Ledger, settings: Sett
 def no_undo_of(action: Action) -> str:
     """The reason that its proposal or its journal gives for having no undo, if any."""
     return action.prior_state.get("no_undo") or action.spec.get("no_undo") or ""
+
+
+def told(action: Action) -> str:
+    """What a person must know of an undo besides its statements; nothing where these say all."""
+    if action.undo_kind == "none":
+        return f"none: {no_undo_of(action) or 'this type has none'}"
+    if not any("($1::" in statement for statement in action.undo):
+        return ""
+    held = action.prior_state.get("held")
+    if not held:
+        return "$1: the statistics from before; they are held once it is applied"
+    until, columns = datetime.fromisoformat(held["until"]), many(held["columns"], "column")
+    return (
+        f"$1: the statistics from before, {columns}, {size(held['bytes'])}; held in the ledger until {until:%Y-%m-%d}"
+    )
 
 
 def with_values(action: Action, kind: ActionType, ledger: Ledger, settings: Settings, now: datetime) -> Action:

@@ -48,6 +48,9 @@ def read_planner_statistics(
 
 def _hidden(row: Any, role: str) -> str:
     label, reader = qualified(row.schema, row.name), quote_identifier(role)
+    if row.hidden is not None and row.is_index:  # whose rights nobody can grant
+        why = f"{reader} may not read the statistics of {label}, an index on expressions"
+        return f"{why}: GRANT pg_read_all_data TO {reader}; or let it become the owner"
     if row.hidden is not None:
         return f"{reader} may not read {label} ({row.hidden}): GRANT SELECT ON {label} TO {reader};"
     if row.secured:

@@ -10,7 +10,7 @@ with recursive tree(oid) as (
     union all
     select i.indexrelid, t.oid from tree t join pg_catalog.pg_index i on i.indrelid = t.oid
 )
-select c.oid::bigint as oid, n.nspname as schema, c.relname as name,
+select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind = 'i' as is_index,
        pg_catalog.jsonb_build_object('relpages', c.relpages, 'reltuples', c.reltuples,
            'relallvisible', c.relallvisible, 'relallfrozen', c.relallfrozen) as numbers,
        greatest(pg_catalog.pg_stat_get_last_vacuum_time(p.table_oid),
@@ -22,8 +22,12 @@ from part p
 join pg_catalog.pg_class c on c.oid = p.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 cross join lateral (
-    select pg_catalog.min(a.attname::text)
-               filter (where not pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')) as hidden,
+    select pg_catalog.min(a.attname::text) filter (
+               where not pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')
+               -- of an index, only expressions have statistics
+               and (c.relkind <> 'i' or (select i.indkey[a.attnum - 1] = 0 from pg_catalog.pg_index i
+                                         where i.indexrelid = c.oid))
+           ) as hidden,
            pg_catalog.min(a.attname::text) filter (where t.typanalyze <> 0 and t.typanalyze::oid <> all (array[
                'pg_catalog.array_typanalyze'::regproc::oid, 'pg_catalog.range_typanalyze'::regproc::oid,
                'pg_catalog.multirange_typanalyze'::regproc::oid, 'pg_catalog.ts_typanalyze'::regproc::oid
