@@ -78,7 +78,7 @@ def expired(stage: Stage) -> None:
     stage.ledger.literals.keep(stage.loop.name, [], now=later, days=7)
 
 
-@pytest.mark.parametrize("digits", ["1", "-3"])
+@pytest.mark.parametrize("digits", [pytest.param("1", marks=pytest.mark.slow), "-3"])
 def test_statistics_of_every_kind_are_as_they_were_to_the_last_digit(stage: Stage, digits: str) -> None:
     stage.database.execute(_RICH, dsn=stage.database.app)
     stage.database.execute("vacuum analyze orders", dsn=stage.database.app)
@@ -115,6 +115,7 @@ def test_the_journal_has_the_undo_and_no_value_and_the_ledger_one_table_with_it(
     assert "m4rker" not in str(stage.database.execute("select query from pg_stat_statements"))
 
 
+@pytest.mark.slow
 def test_the_same_statistics_have_another_digest_each_time(stage: Stage) -> None:
     """Else whoever guesses the values of a small table could prove it."""
     first = applied(stage, ANALYZE)
@@ -267,6 +268,7 @@ def test_a_table_that_was_altered_gets_back_what_still_fits(stage: Stage) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sizes_that_vacuum_found_since_stay(stage: Stage) -> None:
     stage.database.execute("vacuum analyze orders")
     before = kept(stage)
@@ -320,6 +322,7 @@ def test_an_undo_is_finished_where_its_worker_died(stage: Stage, done: int) -> N
     assert stage.recover() == []
 
 
+@pytest.mark.slow
 def test_an_undo_that_was_done_and_overtaken_says_only_what_is_known(stage: Stage) -> None:
     stage.database.execute(_CHANGE)
     action = applied(stage, ANALYZE)
@@ -342,6 +345,7 @@ def test_a_right_that_is_missing_is_named(stage: Stage) -> None:
     assert f"GRANT {APP_ROLE} TO {ACT_ROLE} WITH INHERIT FALSE, SET TRUE;" in outcome.note
 
 
+@pytest.mark.slow
 def test_rights_on_the_one_table_are_enough(stage: Stage) -> None:
     before = kept(stage)
     stage.database.execute(f"{_CHANGE}; grant select, maintain on orders to {ACT_ROLE}")
@@ -355,6 +359,7 @@ def test_rights_on_the_one_table_are_enough(stage: Stage) -> None:
     assert kept(stage) == before
 
 
+@pytest.mark.slow
 def test_statistics_of_expressions_that_only_the_owner_sees_are_named(stage: Stage) -> None:
     stage.database.execute("create index rich on orders ((customer % 10)); analyze orders", dsn=stage.database.app)
     stage.database.execute(f"grant select, maintain on orders to {ACT_ROLE}; revoke {APP_ROLE} from {ACT_ROLE}")

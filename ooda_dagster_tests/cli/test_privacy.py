@@ -192,7 +192,7 @@ def test_statistics_that_an_undo_holds_are_in_the_one_table_for_literals(
     )
     database.execute(
         "create domain word as text; alter table orders alter status type word, set (autovacuum_enabled = off); "
-        "analyze orders; update orders set status = 'other' where id % 2 = 0"
+        "analyze orders; update orders set status = 'other'"
     )
     said: dict[str, str] = {}
 

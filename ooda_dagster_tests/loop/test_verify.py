@@ -280,6 +280,7 @@ def test_an_analyze_that_hurt_stays_where_it_has_no_undo_and_is_told_for_a_day(s
     assert over.key.endswith(action.action_id)
 
 
+@pytest.mark.slow
 def test_an_analyze_that_hurt_and_whose_values_are_gone_is_kept_by_the_next_look(stage: Stage) -> None:
     action = applied(stage, ANALYZE)
     history(stage, {"t": (2, 8), "c": (3, 3)})
