@@ -47,6 +47,18 @@ _CHANGE = (
 )
 
 
+@pytest.fixture
+def stage(stage: Stage) -> Stage:
+    """`orders` that autovacuum never comes to."""
+    stage.database.execute(
+        "create table quiet with (autovacuum_enabled = off) as table orders; drop table orders; "
+        "alter table quiet rename to orders; alter table orders add primary key (id)",
+        dsn=stage.database.app,
+    )
+    stage.database.execute("analyze orders", dsn=stage.database.app)
+    return stage
+
+
 def kept(stage: Stage) -> list[Any]:
     return stage.database.execute(_KEPT)
 
@@ -207,6 +219,7 @@ def test_an_analyze_without_an_undo_says_why(
         stage.database.execute("drop table orders cascade; drop type if exists own cascade")
 
 
+@pytest.mark.slow
 def test_once_the_values_are_gone_there_is_no_undo(stage: Stage) -> None:
     action = applied(stage, ANALYZE)
     after = kept(stage)
@@ -281,6 +294,7 @@ def test_sizes_that_vacuum_found_since_stay(stage: Stage) -> None:
     assert [r for r in kept(stage) if r[0] == "column"] == [r for r in before if r[0] == "column"]
 
 
+@pytest.mark.slow
 def test_a_table_that_is_gone_has_nothing_to_undo(stage: Stage) -> None:
     action = applied(stage, ANALYZE)
     stage.database.execute("create table other as table orders; drop table orders; alter table other rename to orders")
