@@ -213,11 +213,8 @@ def _undo_of_analyze(config: TargetConfig, seen: Capabilities) -> Row:
         found, remedy = "none: PostgreSQL takes statistics back from 18 on", "statistics.analyze = false to do without"
         return Row(config.name, what, "warn", found, remedy)
     if not days:
-        found, remedy = (
-            "none: it needs values of rows, and sampling.keep_literals_d = 0",
-            "sampling.keep_literals_d = 7",
-        )
-        return Row(config.name, what, "warn", found, remedy)
+        found = "none: it needs values of rows, and sampling.keep_literals_d = 0 keeps none"
+        return Row(config.name, what, "warn", found, "sampling.keep_literals_d = 7")
     return Row(config.name, what, "ok", f"the statistics from before are held for {days:g} days")
 
 

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ooda_dagster.actions.analyze import analyze_spec
+from ooda_dagster.actions.held import told
 from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.planner_statistics import RESTORE
@@ -112,7 +113,10 @@ def test_statistics_of_every_kind_are_as_they_were_to_the_last_digit(stage: Stag
 def test_the_journal_has_the_undo_and_no_value_and_the_ledger_one_table_with_it(stage: Stage) -> None:
     stage.database.execute("update orders set note = 'm4rker7077' where id % 2 = 0; analyze orders")
     stage.database.execute(_CHANGE.replace("'n'", "'m4rker7078'"))
-    action = applied(stage, ANALYZE)
+    action = approved(stage, ANALYZE)
+    assert told(action) == "$1: the statistics from before; they are held once it is applied"
+    action = stage.apply(action).action
+    assert told(action).startswith("$1: the statistics from before, 5 columns, ")
     assert action.undo == [RESTORE]
     held = action.prior_state["held"]
     assert (held["columns"], len(held["digest"])) == (5, 64)
@@ -121,9 +125,9 @@ def test_the_journal_has_the_undo_and_no_value_and_the_ledger_one_table_with_it(
     )
     assert stage.ledger.literals.samples(stage.loop.name) == {}
     put_back(stage, action)
-    told = json.dumps([stage.ledger.actions.history(action.action_id), stage.now(action).prior_state], default=str)
-    assert held["digest"] in told
-    assert "m4rker" not in told
+    written = json.dumps([stage.ledger.actions.history(action.action_id), stage.now(action).prior_state], default=str)
+    assert held["digest"] in written
+    assert "m4rker" not in written
     assert "m4rker" not in str(stage.database.execute("select query from pg_stat_statements"))
 
 
@@ -180,19 +184,23 @@ def test_all_that_an_analyze_comes_to_is_put_back(stage: Stage, made: str) -> No
 # ------------------------------------------------------------------ no undo, and why
 
 
+def _slow(*values: object) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("group", "values", "prepare", "reason"),
     [
         ("sampling", {"keep_literals_d": 0}, "", "sampling.keep_literals_d = 0"),
         ("statistics", {"max_undo_mb": 0.001}, "", "KB, and statistics.max_undo_mb is 0.001"),
         ("statistics", {}, "create statistics theirs on id, note from orders", "extended statistics"),
-        ("statistics", {}, f"create table child () inherits (orders); alter table child owner to {APP_ROLE};"
+        _slow("statistics", {}, f"create table child () inherits (orders); alter table child owner to {APP_ROLE};"
          "create statistics theirs on id, note from child", "public.child has extended statistics"),
-        ("statistics", {}, "alter table orders enable row level security, force row level security",
+        _slow("statistics", {}, "alter table orders enable row level security, force row level security",
          "ALTER TABLE public.orders NO FORCE ROW LEVEL SECURITY"),
         ("statistics", {}, f"revoke select on orders from {APP_ROLE}", f"GRANT SELECT ON public.orders TO {APP_ROLE};"),
-        ("statistics", {}, "create type own; create function own_in(cstring) returns own language internal immutable "
-         "strict as 'textin'; create function own_out(own) returns cstring language internal immutable strict as "
+        _slow("statistics", {}, "create type own; create function own_in(cstring) returns own language internal "
+         "immutable strict as 'textin'; create function own_out(own) returns cstring language internal immutable strict as "
          "'textout'; create function own_analyze(internal) returns bool language internal as 'ts_typanalyze'; "
          "create type own (input = own_in, output = own_out, analyze = own_analyze); alter table orders add odd own",
          "column odd of public.orders is of a type with statistics of its own kind"),
@@ -230,6 +238,7 @@ def test_once_the_values_are_gone_there_is_no_undo(stage: Stage) -> None:
     assert kept(stage) == after
 
 
+@pytest.mark.slow
 def test_values_that_somebody_edited_are_not_put_back(stage: Stage) -> None:
     stage.database.execute(_CHANGE)
     action = applied(stage, ANALYZE)
@@ -244,7 +253,7 @@ def test_values_that_somebody_edited_are_not_put_back(stage: Stage) -> None:
 # ------------------------------------------------------------------ what came since
 
 
-@pytest.mark.parametrize("memory", ["remembered", "forgotten"])
+@pytest.mark.parametrize("memory", ["remembered", pytest.param("forgotten", marks=pytest.mark.slow)])
 def test_a_later_analyze_leaves_nothing_of_ours_to_undo(stage: Stage, memory: str) -> None:
     stage.database.execute(_CHANGE)
     action = applied(stage, ANALYZE)
@@ -322,7 +331,7 @@ def test_what_the_server_does_not_take_changes_nothing_and_shows_no_value(stage:
         stage.database.execute("drop table orders; drop domain word")
 
 
-@pytest.mark.parametrize("done", [0, 1])
+@pytest.mark.parametrize("done", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_undo_is_finished_where_its_worker_died(stage: Stage, done: int) -> None:
     before = kept(stage)
     stage.database.execute(_CHANGE)
