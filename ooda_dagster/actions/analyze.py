@@ -82,12 +82,17 @@ class Analyze:
 
     def hold(self, action: Action, session: Acting, settings: Settings) -> tuple[str, dict[str, Any]]:
         """The statistics from before, for `actions.held`."""
-        before, most_mb = _planner_statistics(action, session), settings.statistics.max_undo_mb
-        if why := before.hidden or before.beyond:
-            raise NoUndoError(why)
-        if before.bytes > most_mb * 2**20:
-            raise NoUndoError(f"its statistics are {size(before.bytes)}, and statistics.max_undo_mb is {most_mb:g}")
-        text = _planner_statistics(action, session, values=True).as_json(secrets.token_hex(16))
+        try:
+            before, most_mb = _planner_statistics(action, session), settings.statistics.max_undo_mb
+            if why := before.hidden or before.beyond:
+                raise NoUndoError(why)
+            if before.bytes > most_mb * 2**20:
+                raise NoUndoError(f"its statistics are {size(before.bytes)}, and statistics.max_undo_mb is {most_mb:g}")
+            text = _planner_statistics(action, session, values=True).as_json(secrets.token_hex(16))
+        except TargetUnreachableError:
+            raise
+        except TargetError as error:  # such as thousands of partitions, which take too long
+            raise NoUndoError(str(error)) from error
         if "\ufffd" in text:
             raise NoUndoError("its statistics hold texts in no known encoding")
         return text, {"columns": len(before.columns), "bytes": len(text.encode())}
@@ -113,7 +118,7 @@ class Analyze:
         if _analysed_again(action, kept, now, since, made.get("shape")):
             return Applied(None, [], {"note": "superseded by a later ANALYZE: nothing of ours is left to undo"})
         if values is None:
-            raise RefusedError(f"the statistics from before are not kept any more. {_way_out(action)}")
+            raise RefusedError(f"{action.prior_state['gone']}: nothing is put back. {_way_out(action)}")
         before = PlannerStatistics.from_json(values)
         steps = before.steps_back(now, since=since)
         if not steps:

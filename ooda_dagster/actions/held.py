@@ -17,7 +17,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import many, size
 from ooda_dagster.ledger import Action, Ledger
-from ooda_dagster.targets.base import Acting, RefusedError
+from ooda_dagster.targets.base import Acting
 
 NONE_KEPT = "sampling.keep_literals_d = 0: no values are kept"
 _GONE = "the values that its undo needs are not kept any more (sampling.keep_literals_d)"
@@ -87,21 +87,19 @@ def told(action: Action) -> str:
 
 
 def with_values(action: Action, kind: ActionType, ledger: Ledger, settings: Settings, now: datetime) -> Action:
-    """An action as its undo sees it, for no other eyes: `prior_state` has besides `values`, where they are still held,
-    and `made`, what the journal tells of the deed. Other types than those that hold values see it as it is.
-
-    Raises RefusedError where the values are not those that were held.
+    """An action as its undo sees it, for no other eyes: `prior_state` has besides `made`, what the journal tells of the
+    deed, and `values`, or None and `gone`, why not. Other types than those that hold values see it as it is.
     """
     if _holding(action, kind) is None:
         return action
     days = settings.sampling.keep_literals_d
-    values = ledger.literals.held(action.target, action.action_id, now=now, days=days)
+    values, gone = ledger.literals.held(action.target, action.action_id, now=now, days=days), _GONE
     told: Mapping[str, Any] = action.prior_state.get("held") or {}
     if values is not None and _digest(values) != told.get("digest"):
-        raise RefusedError("the values held for its undo are not those that the journal knows: nothing is put back")
+        values, gone = None, "the values held for its undo are not those that the journal knows"
     done = (r["detail"] for r in reversed(ledger.actions.history(action.action_id)) if r["to_state"] == State.APPLIED)
-    made = next(iter(done), {})
-    return replace(action, prior_state={**action.prior_state, "values": values, "made": made})
+    seen = {"made": next(iter(done), {}), "values": values, "gone": gone}
+    return replace(action, prior_state={**action.prior_state, **seen})
 
 
 def _digest(text: str) -> str:
