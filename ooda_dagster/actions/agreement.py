@@ -34,8 +34,6 @@ def mismatches(
         kind = types.get(action.action_type)
         if kind is None:
             continue
-        if _leaves_nothing(action, kind):
-            continue
         presence = kind.presence(action, session)
         if action.state in IN_FLIGHT:
             found.append(Mismatch(action, presence, "a worker announced it and did not come back"))
@@ -44,11 +42,6 @@ def mismatches(
         elif action.state == State.REVERTED and presence == Presence.BROKEN:
             found.append(Mismatch(action, presence, "it should be gone"))
     return found
-
-
-def _leaves_nothing(action: Action, kind: ActionType) -> bool:
-    """Whether nothing of it can be missing: what has no undo has no object either."""
-    return kind.undo_kind == "none" and action.state != State.APPLYING
 
 
 def let_go(
@@ -70,8 +63,6 @@ def let_go(
     done = []
     for action in ledger.actions.list(target.name, states=LIVE | {State.REVERT_FAILED}):
         kind = types.get(action.action_type)
-        if kind is not None and _leaves_nothing(action, kind):
-            continue
         presence = kind.presence(action, looking) if kind else Presence.COMPLETE
         if presence not in (Presence.ABSENT, Presence.FOREIGN):
             continue
@@ -93,8 +84,4 @@ def broken(target: Target, ledger: Ledger, session: Observing | Acting, types: d
     """Actions whose object was finished or gone, and is invalid now: somebody's DROP CONCURRENTLY gave up."""
     ended = ledger.actions.list(target.name, states=LIVE | {State.REVERTED})
     kinds = [(action, types.get(action.action_type)) for action in ended]
-    return [
-        action
-        for action, kind in kinds
-        if kind and not _leaves_nothing(action, kind) and kind.presence(action, session) == Presence.BROKEN
-    ]
+    return [action for action, kind in kinds if kind and kind.presence(action, session) == Presence.BROKEN]

@@ -20,6 +20,10 @@ class SupersededError(RefusedError):
     """What the action would make is there already, or what it was for is gone."""
 
 
+class NoUndoError(Exception):
+    """An action can be done, and not be undone: the message says why."""
+
+
 class Presence(StrEnum):
     """What the catalogue holds of an action's object."""
 
@@ -37,6 +41,11 @@ class Applied:
     object_oid: int | None
     statements: list[str]
     detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """Why there was nothing to do, where there was not."""
+        return self.detail.get("note", "")
 
 
 #: How an undo takes back: all, by another change, or not at all.

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
 from ooda_dagster.actions.guards import pass_guards
+from ooda_dagster.actions.held import hold, why_no_undo, with_values
 from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.actions.tries import Tries, apply_with_tries, with_statements
-from ooda_dagster.core.journal import IllegalTransitionError, State
+from ooda_dagster.core.journal import LIVE, IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.actions import statements_hash
@@ -125,6 +126,7 @@ class Executor:
                 check_permitted(action, self._target, self._ledger, self._settings, self._clock())
                 kind.preflight(action, looking, self._settings)
                 prior = kind.snapshot(action, looking)
+                held = self._hold(replace(action, prior_state=prior), kind, session)
         except SupersededError as error:
             return Outcome(
                 actions.transition(action.action_id, State.SUPERSEDED, actor=self._actor, reason=str(error)), str(error)
@@ -133,14 +135,16 @@ class Executor:
             self._say(f"not now: {error}")
             return Outcome(action, str(error))
 
+        deed = {"statements": action.statements, "undo": action.undo}
         try:
             action = actions.transition(
                 action.action_id,
                 State.APPLYING,
                 actor=self._actor,
                 reason="",
-                detail={"statements": action.statements, "undo": action.undo, "guards": seen, "worker": _worker()},
-                prior_state=prior,
+                detail={**deed, "guards": seen, "worker": _worker(), **held},
+                prior_state={**prior, **held},
+                undo_kind="none" if "no_undo" in held else action.undo_kind,
                 applying_at=self._clock(),
                 backend_pid=session.backend_pid,
                 backend_start=session.backend_start,
@@ -150,6 +154,12 @@ class Executor:
             return Outcome(actions.get(action.action_id), f"it is {error.before} by now")
         self._say(f"{action.description} ...")
         return self._watched(action, kind, session)
+
+    def _hold(self, action: Action, kind: ActionType, session: Acting) -> dict[str, Any]:
+        held = hold(action, kind, session, self._ledger, self._settings, self._clock())
+        if why := held.get("no_undo"):
+            self._say(f"{action.description}: it will have no undo: {why}")
+        return held
 
     def _watched(self, action: Action, kind: ActionType, session: Acting) -> Outcome:
         """Run apply while a second session watches what it waits for."""
@@ -216,8 +226,10 @@ class Executor:
         """Undo what an action did. No switch or policy stands in the way of an undo."""
         actions = self._ledger.actions
         kind = self._types[action.action_type]
-        if kind.undo_kind == "none":
-            return Outcome(action, f"{action.action_type} has no undo")
+        why = why_no_undo(action, kind, self._ledger, self._settings, self._clock())
+        if why and action.state in LIVE:
+            actions.note(action.action_id, undo_kind="none", prior_state={**action.prior_state, "no_undo": why})
+            return Outcome(actions.get(action.action_id), f"there is no undo: {why}")
         try:
             with self._locked("undo") as session:
                 action = actions.transition(
@@ -245,7 +257,8 @@ class Executor:
         actions = self._ledger.actions
         tries = Tries(self._settings.acting, self._say)
         try:
-            undone = tries.run(lambda: kind.undo(action, session, self._settings))
+            seen = with_values(action, kind, self._ledger, self._settings, self._clock())
+            undone = tries.run(lambda: kind.undo(seen, session, self._settings))
         except TargetUnreachableError as lost:  # done or not, only the catalogue knows: it stays `reverting`
             actions.note(action.action_id, error=str(lost))
             self._session_lost = True
@@ -260,6 +273,7 @@ class Executor:
             action.action_id,
             State.REVERTED,
             actor=self._actor,
+            reason=undone.note,
             detail=with_statements({**undone.detail, **tries.detail}, undone.statements),
             reverted_at=self._clock(),
         )

@@ -16,6 +16,7 @@ from typing import Any
 from ooda_dagster.actions.agreement import broken, let_go
 from ooda_dagster.actions.base import ActionType, Presence, Say
 from ooda_dagster.actions.guards import pass_guards
+from ooda_dagster.actions.held import with_values
 from ooda_dagster.actions.looks import settle_looks
 from ooda_dagster.actions.permits import check_permitted
 from ooda_dagster.actions.registry import TYPES
@@ -219,7 +220,8 @@ def _finish_undo(
     """An announced undo is finished: it was decided, and doing it twice is doing it once."""
     tries = Tries(settings.acting, lambda _: None)
     try:
-        undone = tries.run(lambda: kind.undo(action, session, settings))
+        seen = with_values(action, kind, ledger, settings, datetime.now(UTC))
+        undone = tries.run(lambda: kind.undo(seen, session, settings))
     except TargetUnreachableError:  # done or not, only the catalogue knows: the next recovery reads it
         raise
     except TargetError as error:
@@ -230,7 +232,12 @@ def _finish_undo(
         return f"{action.object_name}: its undo failed: {error}"
     detail = with_statements({**undone.detail, **tries.detail}, undone.statements)
     ledger.actions.transition(
-        action.action_id, State.REVERTED, actor=actor, detail=detail, reverted_at=datetime.now(UTC)
+        action.action_id,
+        State.REVERTED,
+        actor=actor,
+        reason=undone.note,
+        detail=detail,
+        reverted_at=datetime.now(UTC),
     )
     return f"{action.object_name}: its undo was finished"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,15 @@ def own_comment(action: Action) -> str:
     return f"{OWN_COMMENT}{action.action_id}; undo: {'; '.join(action.undo)}"
 
 
-def send(action: Action, session: Acting, settings: Settings, statement: str, *, timeout_s: float = 0) -> None:
+def send(
+    action: Action,
+    session: Acting,
+    settings: Settings,
+    statement: str,
+    *,
+    timeout_s: float = 0,
+    values: Sequence[str] = (),
+) -> None:
     """Run one statement as the owner; where nothing is said of its time, twice what a lock is waited for."""
     limits = settings.acting
     session.execute(
@@ -31,6 +40,7 @@ def send(action: Action, session: Acting, settings: Settings, statement: str, *,
         role=action.prior_state.get("owner"),
         lock_timeout_s=limits.lock_timeout_s,
         timeout_s=timeout_s or 2 * limits.lock_timeout_s,
+        values=values,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ooda_dagster.actions.held import told as undo_note
 from ooda_dagster.actions.recovery import recover as recover_target
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, table
 from ooda_dagster.cli.session import (
@@ -74,6 +75,8 @@ def show_action(action_id: IdArgument, config: ConfigOption = None, as_json: Jso
         out.print(f"  does   {statement};", markup=False)
     for statement in action.undo:
         out.print(f"  undo   {statement};", markup=False)
+    if note := undo_note(action):
+        out.print(f"  undo   {note}", markup=False)
     if action.rule:
         out.print(f"  rule   {action.rule}" + (f" ({action.remedy})" if action.remedy else ""), markup=False)
     if action.predicted.get("bytes"):

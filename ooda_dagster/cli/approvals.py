@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ooda_dagster.actions.held import told as undo_note
 from ooda_dagster.cli.actions import IdArgument, as_dict
 from ooda_dagster.cli.output import emit, errors, out, shown
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
@@ -156,6 +157,8 @@ def _show(action: Action) -> None:
     for word, statements in (("does", action.statements), ("undo", action.undo)):
         for statement in statements:
             out.print(f"    {word}  {shown(statement)};", markup=False)
+    if note := undo_note(action):
+        out.print(f"    undo  {note}", markup=False)
     if expected := action.predicted.get("bytes"):
         saved = action.predicted.get("saved_ms_per_hour")
         gain = f", saves {saved / 1000:,.1f} s/h" if saved is not None else ""

@@ -24,6 +24,7 @@ from ooda_dagster.targets.postgres.analysis_requests import installed
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 
 _CLONE_SINCE = 18
+_RESTORES_SINCE = 18
 _AT_ONCE = 8
 
 
@@ -206,6 +207,21 @@ def _acting(config: TargetConfig, reference: Reference, seen: Capabilities) -> I
         return
     yield Row(name, "acting", "ok", "connects, and holds its session")
     yield from rows
+    yield _undo_of_analyze(config, seen)
+
+
+def _undo_of_analyze(config: TargetConfig, seen: Capabilities) -> Row:
+    """Restoring statistics wants MAINTAIN on the table, which the owner has whom the acting role becomes."""
+    what, days = "undo of ANALYZE", config.settings.sampling.keep_literals_d
+    if not config.settings.statistics.analyze:
+        return Row(config.name, what, "ok", "not needed: statistics.analyze = false")
+    if seen.major < _RESTORES_SINCE:
+        found, remedy = "none: PostgreSQL takes statistics back from 18 on", "statistics.analyze = false to do without"
+        return Row(config.name, what, "warn", found, remedy)
+    if not days:
+        found = "none: it needs values of rows, and sampling.keep_literals_d = 0 keeps none"
+        return Row(config.name, what, "warn", found, "sampling.keep_literals_d = 7")
+    return Row(config.name, what, "ok", f"the statistics from before are held for {days:g} days")
 
 
 def _acting_rights(name: str, session: PostgresActing, major: int) -> Iterator[Row]:

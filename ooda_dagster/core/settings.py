@@ -127,7 +127,8 @@ class Acting(Group):
 class Statistics(Group):
     """When the planner's statistics are renewed or extended, and how much of a table may be read to find out."""
 
-    analyze: bool = True  # ANALYZE has no undo: its own switch
+    analyze: bool = True  # before PostgreSQL 18, ANALYZE has no undo: its own switch
+    max_undo_mb: Annotated[float, Field(ge=0, le=64)] = 4  # of statistics that are held to undo one ANALYZE; 0: none
     extended: bool = True
     targets: bool = True
     stale_rows: PositiveInt = 1000

@@ -53,7 +53,8 @@ class TableStatistics:
 
     last_analyze: of an ANALYZE by hand; last_known: that, or autovacuum's. autovacuum_rows: changed rows from which on
     autovacuum analyses; None: it never does. targets: column → statistics target of its own (none: the default).
-    at_work: somebody vacuums or analyses it now, as far as the session may see.
+    at_work: somebody vacuums or analyses it now, as far as the session may see. taken_back: the server has functions
+    that put earlier statistics back.
     """
 
     oid: int
@@ -66,6 +67,7 @@ class TableStatistics:
     targets: Mapping[str, int] = field(default_factory=dict)
     extended: tuple[ExtendedStatistics, ...] = ()
     at_work: bool = False
+    taken_back: bool = False
 
     def target(self, column: str) -> int:
         """How many common values, and bounds of the histogram, ANALYZE keeps of a column."""

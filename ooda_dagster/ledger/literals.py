@@ -1,7 +1,8 @@
 """Texts with literals, sampled from running sessions: what a statement is really asked. In no other table.
 
 They make what-if honest: `status = 'pending'` has another plan than the most common status. Few are kept, for days, and
-none where `sampling.keep_literals_d` is 0.
+none where `sampling.keep_literals_d` is 0. Of the same age at most are the values that an undo needs and that the
+journal must not hold: the statistics from before an ANALYZE.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import sampled_text
 
 _KEPT = 5  # newest of each statement
+_STATEMENT, _UNDO = "statement", "undo"
 
 
 class Literals:
-    """Sampled texts."""
+    """Sampled texts, and what undos need."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -38,7 +40,7 @@ class Literals:
                 {
                     "target": target,
                     "fingerprint": fingerprint,
-                    "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+                    "digest": _digest(text),
                     "text": text,
                     "sampled_at": now,
                 }
@@ -58,9 +60,32 @@ class Literals:
 
     def samples(self, target: str) -> dict[str, tuple[str, ...]]:
         """fingerprint → sampled texts, newest first."""
-        query = sa.select(sampled_text.c.fingerprint, sampled_text.c.text).where(sampled_text.c.target == target)
+        mine = sa.and_(sampled_text.c.target == target, sampled_text.c.kind == _STATEMENT)
+        query = sa.select(sampled_text.c.fingerprint, sampled_text.c.text).where(mine)
         found: dict[str, list[str]] = defaultdict(list)
         with connection(self._engine) as conn:
             for row in conn.execute(query.order_by(sampled_text.c.sampled_at.desc())):
                 found[row.fingerprint].append(row.text)
         return {fingerprint: tuple(texts) for fingerprint, texts in found.items()}
+
+    def hold(self, target: str, action_id: str, text: str, *, now: datetime) -> None:
+        """Keep the values that an action's undo needs, in place of those held before; they grow old as the others."""
+        row = {"target": target, "fingerprint": action_id, "digest": _digest(text), "text": text, "sampled_at": now}
+        with connection(self._engine) as conn:
+            conn.execute(sa.delete(sampled_text).where(_held(target, action_id)))
+            conn.execute(insert(sampled_text).values(kind=_UNDO, **row))
+
+    def held(self, target: str, action_id: str, *, now: datetime, days: float) -> str | None:
+        """What is held for an action's undo; None where nothing is, or it is older than `days`."""
+        young = sampled_text.c.sampled_at >= now - timedelta(days=days)
+        with connection(self._engine) as conn:
+            return conn.scalar(sa.select(sampled_text.c.text).where(_held(target, action_id), young))
+
+
+def _held(target: str, action_id: str) -> sa.ColumnElement[bool]:
+    c = sampled_text.c
+    return sa.and_(c.target == target, c.fingerprint == action_id, c.kind == _UNDO)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

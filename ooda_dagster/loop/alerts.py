@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ooda_dagster.actions.held import no_undo_of
 from ooda_dagster.config import Alerts
 from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.journal import LIVE, State
@@ -120,7 +121,10 @@ def _actions(ledger: Ledger, name: str, now: datetime) -> Iterator[Alarm]:
             text = f"{name}: action {what} was proven to change work per call{effect} and is still in place. "
             remedy = f"Remedy: `ooda actions rollback {action.action_id[:8]}`"
             if action.undo_kind == "none":
-                remedy = "It has no undo; the next ANALYZE replaces it. Remedy: look at the plans of its statements"
+                why = f" ({one_line(no_undo_of(action))})" if no_undo_of(action) else ""
+                remedy = (
+                    f"It has no undo{why}; the next ANALYZE replaces it. Remedy: look at the plans of its statements"
+                )
             yield _of_action(REGRESSION_IN_PLACE, action, text + remedy)
 
 

@@ -80,11 +80,13 @@ def find_better_statistics(
     policy: Statistics,
     now: datetime,
     sampler: TableSampler,
+    *,
+    values_kept: bool,
 ) -> tuple[list[Finding], dict[str, str]]:
     """Findings for the tables that the heavy `statements` read, and relation → why it could not be looked at.
 
     catalogue: with column statistics of these tables. A table whose statistics are old is analysed first; nothing else
-    is concluded from them.
+    is concluded from them. values_kept: whether the ledger keeps literals, which the undo of an ANALYZE needs.
     """
     tables = {use.table.key for s in statements if s.fingerprint in shapes for use in shapes[s.fingerprint].uses}
     search = _Search(session, policy, session.statistics(sorted(tables)), sampler)
@@ -92,7 +94,7 @@ def find_better_statistics(
     for key in sorted(search.kept.keys() & catalogue.tables.keys()):
         table, kept = catalogue.tables[key], search.kept[key]
         if kept.tracked and (why := why_analyze(table, kept, policy, now)):
-            stale[key] = Finding(HypothesisType.ANALYZE, table, analyze_spec(*key, kept), why)
+            stale[key] = Finding(HypothesisType.ANALYZE, table, analyze_spec(*key, kept, values_kept=values_kept), why)
     if policy.analyze:  # where a worker is at it, ours would only wait, and be superfluous
         search.findings += [found for key, found in stale.items() if not search.kept[key].at_work]
     if policy.extended or policy.targets:

@@ -80,7 +80,16 @@ def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding
         now, statistics = loop.clock(), loop.settings.statistics
         judged = {change.relation for change in open_changes(loop)}
         sampler = TableSampler(loop.ledger, loop.name, statistics, now, judged)
-        findings, blind = find_better_statistics(session, heavy, advised.shapes, catalogue, statistics, now, sampler)
+        findings, blind = find_better_statistics(
+            session,
+            heavy,
+            advised.shapes,
+            catalogue,
+            statistics,
+            now,
+            sampler,
+            values_kept=loop.settings.sampling.keep_literals_d > 0,
+        )
     for relation, why in blind.items():
         loop.say(f"estimates of {relation} were not explained: {why}")
     return advised, findings
@@ -165,7 +174,7 @@ def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis |
         object_name=proposal.object_name or "",
         statements=proposal.statements,
         undo=proposal.undo,
-        undo_kind=TYPES[found.kind].undo_kind,
+        undo_kind=proposal.undo_kind,  # type: ignore[arg-type]
         touches=touches,
         gain_pct=100 * assumed,
         saved_ms_per_hour=saved_ms_per_hour,

@@ -56,11 +56,14 @@ class Stage:
     def ledger(self) -> Ledger:
         return self.loop.ledger
 
-    def with_acting(self, **values: Any) -> Stage:
-        """The same with other settings of `acting`."""
+    def with_settings(self, group: str, **values: Any) -> Stage:
+        """The same with other settings of a group."""
         settings = self.loop.settings
-        acting = settings.acting.model_copy(update=values)
-        return Stage(self.database, replace(self.loop, settings=settings.model_copy(update={"acting": acting})))
+        changed = {group: getattr(settings, group).model_copy(update=values)}
+        return Stage(self.database, replace(self.loop, settings=settings.model_copy(update=changed)))
+
+    def with_acting(self, **values: Any) -> Stage:
+        return self.with_settings("acting", **values)
 
     def approved(self, spec: IndexSpec = ON_CUSTOMER, *, name: str | None = None) -> Action:
         """An action that a person proposed and approved."""

@@ -26,7 +26,7 @@ from ooda_dagster_tests.loop.ground import logged
 from ooda_dagster_tests.support import open_transaction
 
 ALL = pytest.mark.parametrize("kind", [ANALYZE, EXTENDED, TARGET])
-UNDOABLE = pytest.mark.parametrize("kind", [EXTENDED, TARGET])
+UNDOABLE = pytest.mark.parametrize("kind", [EXTENDED, TARGET])  # of ANALYZE: test_analyze_undo.py
 
 
 def never_analysed(stage: Stage) -> None:
@@ -52,13 +52,6 @@ def test_the_statistics_before_an_analyze_are_kept_without_a_value(stage: Stage)
     assert (note["n_distinct"], note["common_values"], note["common_share"]) == (1, 1, 1)
     written = json.dumps([stage.ledger.actions.history(action.action_id), action.prior_state], default=str)
     assert "marker-4711" not in written
-
-
-def test_an_analyze_has_no_undo_and_says_so(stage: Stage) -> None:
-    action = applied(stage, ANALYZE)
-    outcome = stage.rollback(action)
-    assert outcome.note == "UpdateStatistics has no undo"
-    assert stage.now(action).state == State.VERIFYING
 
 
 def test_statistics_are_made_signed_and_filled(stage: Stage) -> None:

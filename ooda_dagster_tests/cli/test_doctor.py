@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,19 @@ def test_what_the_acting_role_lacks_is_named_with_the_grants_that_mend_it(
     for what in acting:
         database.execute(found[what]["remedy"])
     assert not set(acting) & rows(ooda, "--target", "shop").keys()
+
+
+def test_an_analyze_that_could_not_be_undone_is_told_before(
+    ooda: Run, database: Database, configured: Callable[..., None], tmp_path: Path
+) -> None:
+    configured(database, mode="approve")
+    ran = ooda("doctor", "--target", "shop", "--json").json["rows"]
+    (row,) = [r for r in ran if r["what"] == "undo of ANALYZE"]
+    assert (row["state"], row["found"]) == ("ok", "the statistics from before are held for 7 days")
+    toml = tmp_path / "ooda.toml"
+    toml.write_text(toml.read_text() + "[target.shop.sampling]\nkeep_literals_d = 0\n")
+    row = rows(ooda, "--target", "shop")["undo of ANALYZE"]
+    assert "sampling.keep_literals_d = 0" in row["found"]
 
 
 def test_nobody_is_told_to_let_the_acting_role_become_a_superuser(

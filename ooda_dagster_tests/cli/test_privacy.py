@@ -179,6 +179,57 @@ def test_a_marker_is_in_no_ledger_dagster_log_or_report(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("days", [7, 0])
+def test_statistics_that_an_undo_holds_are_in_the_one_table_for_literals(
+    ooda: Run, planted: Path, database: Database, ledger: Ledger, tmp_path: Path, days: int
+) -> None:
+    """A common value of a column: before the ANALYZE that the loop does, in its undo, and while that undo fails."""
+    toml = tmp_path / "ooda.toml"
+    toml.write_text(
+        toml.read_text()
+        + f"[target.shop.sampling]\nkeep_literals_d = {days}\n[target.shop.advice]\nmin_statement_total_ms = 5\n"
+        + "[target.shop.acting]\napprove_threshold = 1\n"
+    )
+    database.execute(
+        "create domain word as text; alter table orders alter status type word, set (autovacuum_enabled = off); "
+        "analyze orders; update orders set status = 'other'"
+    )
+    said: dict[str, str] = {}
+
+    def run(*arguments: str) -> Ran:
+        done = ooda(*arguments)
+        said[" ".join(arguments)] = said.get(" ".join(arguments), "") + done.out + done.err
+        return done
+
+    run("sample", "--target", "shop")
+    statements(database, f"role_{uuid.uuid4().hex[:8]}")
+    run("sample", "--target", "shop")
+    assert run("cycle", "--target", "shop", "--json").code == 0
+    (action,) = [a for a in ledger.actions.list("shop") if a.action_type == "UpdateStatistics"]
+    assert (str(action.state), action.undo_kind) == ("verifying", "exact" if days else "none"), action.error
+    shown = run("actions", "show", action.action_id).out
+    assert ("$1: the statistics from before, 5 columns" if days else "undo   none: sampling.keep_literals_d") in shown
+    found = leaks(ledger_dump(ledger))
+    assert ("sampled_text", "common") in found or not days
+    assert found - {("sampled_text", name) for name in M} == set()
+
+    database.execute(f"alter domain word add check (value <> '{M['common']}') not valid")
+    refused = run("actions", "rollback", action.action_id, "--target", "shop")
+    assert ("does not take the earlier statistics" if days else "there is no undo") in refused.out
+    database.execute("alter domain word drop constraint word_check")
+    again = run("actions", "rollback", action.action_id, "--target", "shop", "--json")
+    assert (again.code == 0) == bool(days)
+    common = database.execute("select most_common_vals::text from pg_stats where attname = 'status'")[0][0]
+    assert (M["common"] in common) == bool(days)
+    for command in (["actions", "show", action.action_id], ["actions", "list"], ["status"], ["doctor"]):
+        run(*command)
+        run(*command, "--json")
+    assert leaks(said) == set()
+    assert leaks(files_of(planted)) == set()
+    assert leaks(ledger_dump(ledger)) - {("sampled_text", name) for name in M} == set()
+
+
+@pytest.mark.slow
 def test_an_error_of_a_phase_is_kept_without_the_rows_that_it_quotes(
     ooda: Run, planted: Path, database: Database, ledger: Ledger, tmp_path: Path
 ) -> None:

@@ -112,9 +112,12 @@ SCENARIOS = (
         lambda stage: proposed(stage, HypothesisType.ANALYZE),
         prepare="insert into orders select id + 100000, customer, status, placed, note from orders limit 500",
         apply=(_ANALYZE,),
-        undo=(),
+        undo=(Statement("select 1 / pg_catalog.bool_and", held_by=_HOLD, again=True),),
         made_by=1,
-        state="select reltuples from pg_class where oid = 'orders'::regclass",
+        state="select reltuples, relpages, relallvisible, (select string_agg(s::text, '; ' order by attname) "
+        # each stage has other times in `placed`
+        "from pg_stats s where tablename = 'orders' and attname <> 'placed') from pg_class "
+        "where oid = 'orders'::regclass",
         forgotten=True,
     ),
     Scenario(

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-import psycopg
 from sqlalchemy import event
 
 from ooda_dagster.core.journal import State
@@ -112,20 +111,17 @@ class _Tripwire:
         self._tripped = False
 
     def install(self, ledger: Ledger) -> None:
-        actions, begin = ledger.actions, PostgresActing.execute
+        actions, begin = ledger.actions, PostgresActing._send
         actions.transition = self._journalled(actions.transition, lambda args: args[1])
         actions.propose = self._journalled(actions.propose, lambda _: State.PROPOSED)
         event.listen(ledger.engine, "commit", lambda _: self._at(self._committing, When.BEFORE, When.UNANSWERED))
 
-        def execute(session: PostgresActing, statement: str, **options: Any) -> None:
-            wire = session.connection
-            session.connection = _Wire(wire, statement, self._sending)  # type: ignore[assignment]
-            try:
-                begin(session, statement, **options)
-            finally:
-                session.connection = wire
+        def send(session: PostgresActing, statement: str, values: Sequence[str]) -> None:
+            self._at(self._sent, When.BEFORE, When.RUNNING, When.UNANSWERED)
+            self._sent += 1
+            begin(session, statement, values)
 
-        PostgresActing.execute = execute  # type: ignore[method-assign]
+        PostgresActing._send = send  # type: ignore[method-assign]
 
     def _journalled(self, write: Callable[..., Action], to: Callable[[Any], State]) -> Callable[..., Action]:
         def transition(*args: Any, **options: Any) -> Action:
@@ -139,28 +135,9 @@ class _Tripwire:
 
         return transition
 
-    def _sending(self) -> None:
-        self._at(self._sent, When.BEFORE, When.RUNNING, When.UNANSWERED)
-        self._sent += 1
-
     def _at(self, at: State | int | None, *when: When) -> None:
         # A state is text, and never equal to a number.
         if not self._tripped and at == self._point.at and self._point.when in when:
             self._tripped = True
             self._pipe.send("reached")
             self._pipe.recv()
-
-
-class _Wire:
-    """An acting session's connection, which tells before it sends the one statement that the journal announced."""
-
-    def __init__(self, connection: psycopg.Connection[Any], statement: str, sending: Callable[[], None]) -> None:
-        self._connection, self._statement, self._sending = connection, statement, sending
-
-    def execute(self, query: Any, *parameters: Any) -> Any:
-        if query.as_string(None) == self._statement:
-            self._sending()
-        return self._connection.execute(query, *parameters)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)

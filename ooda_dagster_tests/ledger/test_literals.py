@@ -57,3 +57,24 @@ def test_other_targets_keep_theirs(known: Ledger) -> None:
 def test_the_same_text_twice_in_one_look_is_one(known: Ledger) -> None:
     known.literals.keep("t", [("s1", "select 'é'")] * 3, now=NOW, days=7)
     assert known.literals.samples("t") == {"s1": ("select 'é'",)}
+
+
+@pytest.mark.parametrize(("age", "dropped", "left"), [(6.9, True, "new"), (7.1, False, None), (7.1, True, None)])
+def test_what_an_undo_needs_is_no_sample_and_grows_as_old_as_one(
+    known: Ledger, age: float, dropped: bool, left: str | None
+) -> None:
+    register(known, "u")
+    for text in ("old", "new"):
+        known.literals.hold("t", "action", text, now=NOW)
+    then = NOW + age * DAY
+    if dropped:
+        known.literals.keep("t", [], now=then, days=7)
+    assert known.literals.held("t", "action", now=then, days=7) == left
+    assert known.literals.held("u", "action", now=NOW, days=7) is None
+    assert known.literals.samples("t") == {}
+
+
+def test_0_days_drop_what_an_undo_needs(known: Ledger) -> None:
+    known.literals.hold("t", "action", "values", now=NOW)
+    known.literals.keep("t", [], now=NOW, days=0)
+    assert known.literals.held("t", "action", now=NOW, days=7) is None

@@ -265,7 +265,8 @@ def test_what_was_undone_by_hand_meanwhile_is_not_judged(stage: Stage) -> None:
     assert stage.ledger.verifications.looks(change_set) == []
 
 
-def test_an_analyze_that_hurt_stays_as_it_has_no_undo_and_is_told_for_a_day(stage: Stage) -> None:
+def test_an_analyze_that_hurt_stays_where_it_has_no_undo_and_is_told_for_a_day(stage: Stage) -> None:
+    stage = stage.with_settings("sampling", keep_literals_d=0)
     action = applied(stage, ANALYZE)
     history(stage, {"t": (2, 8), "c": (3, 3)})
     judged(stage, action)
@@ -274,12 +275,48 @@ def test_an_analyze_that_hurt_stays_as_it_has_no_undo_and_is_told_for_a_day(stag
     assert opened(stage) == []
     now = stage.loop.clock()
     (text,) = watch(stage.ledger, [stage.loop.name], now).raised[-1:]
-    assert "It has no undo; the next ANALYZE replaces it" in text
+    assert "It has no undo (sampling.keep_literals_d = 0: no values are kept); the next ANALYZE replaces it" in text
     (over,) = watch(stage.ledger, [stage.loop.name], now + timedelta(days=1, minutes=1)).cleared
     assert over.key.endswith(action.action_id)
 
 
-def test_of_an_index_and_an_analyze_that_hurt_together_the_index_goes_and_the_rest_is_judged_anew(
+@pytest.mark.slow
+def test_an_analyze_that_hurt_and_whose_values_are_gone_is_kept_by_the_next_look(stage: Stage) -> None:
+    action = applied(stage, ANALYZE)
+    history(stage, {"t": (2, 8), "c": (3, 3)})
+    change_set = judged(stage, action)
+    stage.ledger.literals.keep(stage.loop.name, [], now=stage.loop.clock(), days=0)
+    assert verify(stage.loop) == []
+    assert stage.now(action).state == State.VERIFYING
+    stage.ledger.verifications.update(change_set, next_look_at=stage.loop.clock())
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome, ended.undo_kind) == (State.KEPT, Outcome.WORSE, "none")
+    assert opened(stage) == []
+
+
+def test_an_analyze_that_made_a_plan_worse_is_undone_and_the_plan_is_as_before(stage: Stage) -> None:
+    """Somebody had set statistics by hand, so that a rare value is read by the index."""
+    explain = "explain (costs on) select note from orders where customer = 7"
+    stage.database.execute(
+        "alter table orders set (autovacuum_enabled = off); create index on orders (customer);"
+        "update orders set customer = 7 where id % 3 > 0; analyze orders; "
+        "select pg_clear_attribute_stats('public', 'orders', 'customer', false);"
+        "select pg_restore_attribute_stats('schemaname', 'public', 'relname', 'orders', 'attname', 'customer', "
+        "'inherited', false, 'null_frac', 0::real, 'avg_width', 4, 'n_distinct', -1::real)"
+    )
+    before = stage.database.execute(explain)
+    assert "Index" in before[0][0]
+    action = applied(stage, ANALYZE)
+    assert "Seq Scan" in stage.database.execute(explain)[0][0]
+    history(stage, {"t": (2, 8), "c": (3, 3)})
+    judged(stage, action)
+    (ended,) = verify(stage.loop)
+    assert (ended.state, ended.outcome) == (State.REVERTED, Outcome.WORSE)
+    assert stage.database.execute(explain) == before
+    assert opened(stage) == []
+
+
+def test_of_an_index_that_is_used_and_an_analyze_that_hurt_together_the_analyze_goes_and_the_rest_is_judged_anew(
     stage: Stage,
 ) -> None:
     index, analyzed = stage.built(), applied(stage, ANALYZE)
@@ -287,8 +324,8 @@ def test_of_an_index_and_an_analyze_that_hurt_together_the_index_goes_and_the_re
     history(stage, {"t": (2, 8), "c": (3, 3)})
     judged(stage, index, analyzed)
     (ended,) = verify(stage.loop)
-    assert (ended.action_id, ended.state) == (index.action_id, State.REVERTED)
-    assert stage.now(analyzed).state == State.VERIFYING
+    assert (ended.action_id, ended.state) == (analyzed.action_id, State.REVERTED)
+    assert stage.now(index).state == State.VERIFYING
     assert len(opened(stage)) == 1
 
 
@@ -302,9 +339,11 @@ def test_statistics_that_hurt_are_taken_back(stage: Stage, kind: HypothesisType)
     assert catalogue(stage) == before
 
 
-def test_an_analyze_that_shows_nothing_is_inconclusive_where_others_would_be_undone(stage: Stage) -> None:
+def test_an_analyze_without_an_undo_that_shows_nothing_is_inconclusive_where_others_would_be_undone(
+    stage: Stage,
+) -> None:
     reverting = past_its_deadline(stage.with_acting(on_inconclusive="revert"))
-    action = applied(stage, ANALYZE)
+    action = applied(stage.with_settings("sampling", keep_literals_d=0), ANALYZE)
     history(stage, {"t": (2, 2), "c": (3, 3)})
     judged(stage, action)
     (ended,) = verify(reverting.loop)

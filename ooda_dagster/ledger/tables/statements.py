@@ -43,7 +43,8 @@ statement_query = Table(
     Column("statement_id", Integer, ForeignKey(statement.c.statement_id, ondelete="CASCADE")),
 )
 
-#: Texts with their literals, sampled from sessions, for EXPLAIN: the only table that holds any. Kept for days.
+#: Texts with their literals, sampled from sessions, for EXPLAIN, and values that an undo needs, whose `fingerprint` is
+#: the action's id: the only table that holds any. Kept for days.
 sampled_text = Table(
     "sampled_text",
     metadata,
@@ -52,6 +53,8 @@ sampled_text = Table(
     Column("digest", Text, primary_key=True),
     Column("text", Text, nullable=False),
     moment("sampled_at", nullable=False),
+    Column("kind", Text, nullable=False, server_default="statement"),
+    CheckConstraint("kind in ('statement', 'undo')", name="kind"),
 )
 
 #: One row a bucket: parallel arrays over the statements that were called in it. `log_*` where calls are seen singly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -15,11 +15,13 @@ from psycopg import sql
 from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.errors import server_words, silenced
 from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.core.planner_statistics import PlannerStatistics
 from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.postgres.connection import give_path, pin_path
 from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
+from ooda_dagster.targets.postgres.planner_statistics import read_planner_statistics
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
 from ooda_dagster.targets.postgres.statistics import read_table_statistics
 from ooda_dagster.targets.postgres.surroundings import read_attached, read_partitions, read_tablespaces
@@ -104,8 +106,13 @@ class PostgresActing:
         except psycopg.Error as error:
             raise translate(error, doing) from error
 
-    def execute(self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float) -> None:
-        """Run one journalled statement outside a transaction, as `role` where the session may become it."""
+    def execute(
+        self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float, values: Sequence[str] = ()
+    ) -> None:
+        """Run one journalled statement outside a transaction, as `role` where the session may become it.
+
+        values: of its parameters $1, $2 ..., which the journal does not hold.
+        """
         limits = {"lock_timeout": lock_timeout_s, "statement_timeout": timeout_s}
         try:
             for name, seconds in limits.items():
@@ -113,7 +120,7 @@ class PostgresActing:
             became = role is not None and self._become(role)
             try:
                 give_path(self.connection)  # a person's operator class or function is found as they would find it
-                self.connection.execute(trusted(statement))
+                self._send(statement, values)
             except psycopg.Error:
                 self._come_back(became)
                 raise
@@ -127,6 +134,10 @@ class PostgresActing:
             raise MissingRightError(f"{words}. {self.grant_for(role)}" if role else words) from error
         except psycopg.Error as error:
             raise translate(error, "acting") from error
+
+    def _send(self, statement: str, values: Sequence[str]) -> None:
+        with psycopg.RawCursor(self.connection) as cursor:
+            cursor.execute(trusted(statement), values or None)
 
     def _come_back(self, became: bool) -> None:
         """The session as it was before the statement."""
@@ -217,6 +228,11 @@ class PostgresActing:
 
     def statistics(self, tables: Collection[tuple[str, str]]) -> dict[tuple[str, str], TableStatistics]:
         return read_table_statistics(self.connection, tables)
+
+    def planner_statistics(self, schema: str, table: str, *, role: str | None, values: bool) -> PlannerStatistics:
+        """As `role` sees them where the session may become it. From PostgreSQL 18 on."""
+        become = role if role is not None and role != self.role and self._may_become(role) else None
+        return read_planner_statistics(self.connection, schema, table, become=become, values=values)
 
     def relation_name(self, oid: int) -> str | None:
         return find_name(self.connection, oid)

@@ -22,7 +22,8 @@ select n.nspname as schema, c.relname as table, c.oid, pg_catalog.pg_get_userbyi
        exists (select from pg_catalog.pg_stat_progress_analyze p
                where p.relid = c.oid and p.datname = pg_catalog.current_database())
        or exists (select from pg_catalog.pg_stat_progress_vacuum p
-                  where p.relid = c.oid and p.datname = pg_catalog.current_database()) as at_work
+                  where p.relid = c.oid and p.datname = pg_catalog.current_database()) as at_work,
+       pg_catalog.to_regproc('pg_catalog.pg_restore_attribute_stats') is not null as taken_back
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
