@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from ooda_dagster.core.keep_alive import patience
 from ooda_dagster.ledger.tables import SCHEMA
 
 #: Serialises migrations of processes that start together; any constant does.
@@ -45,13 +46,14 @@ def ledger_url(dsn: str) -> URL:
 
 def create_engine(dsn: str) -> sa.Engine:
     """An engine with a small pool; connections are checked before use, as the server may restart under a daemon."""
+    url = ledger_url(dsn)
     return sa.create_engine(
-        ledger_url(dsn),
+        url,
         pool_size=2,
         max_overflow=3,
         pool_pre_ping=True,
         hide_parameters=True,  # an error of a statement quotes them, and a sampled text is one
-        connect_args={"application_name": "ooda/ledger", "connect_timeout": 10},
+        connect_args={"application_name": "ooda/ledger", **patience(url.query)},
     )
 
 

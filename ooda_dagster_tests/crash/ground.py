@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy.engine import make_url
@@ -25,6 +26,13 @@ from ooda_dagster_tests.support import Database, dsn_of, wait_until
 
 #: What was committed outlives a kill: the kernel has it. Nobody else works here.
 _MORTAL = {"shared_buffers": "16MB", "max_connections": 40, "synchronous_commit": "on", "autovacuum": "off"}
+_IMPATIENT = {
+    "connect_timeout": "2",
+    "keepalives_idle": "1",
+    "keepalives_interval": "1",
+    "keepalives_count": "1",
+    "tcp_user_timeout": "2000",
+}
 _ACTION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: The server writes it when a statement has ended well, before it answers.
 _ENDED = re.compile(r"LOG:  duration: \S+ ms  (?:statement|execute [^:]*): (.*) /\* ooda action (\S+) \*/\s*$", re.S)
@@ -78,6 +86,8 @@ class Ground:
     ledger: Ledger
     #: By action type: the catalogue of a change that nothing disturbed.
     after: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: By name: lives that nothing disturbed (`recorded.Recorded`).
+    recorded: dict[str, Any] = field(default_factory=dict)
 
     def stage(self, scenario: Scenario) -> Stage:
         """An empty database with `orders`, and a target that the ledger did not know."""
@@ -180,4 +190,6 @@ def make_ground(home: Path) -> Iterator[Ground]:
 
 
 def _through(proxy: Proxy, dsn: str) -> str:
-    return make_url(dsn).set(port=proxy.port).render_as_string(hide_password=False)
+    """Where a network falls silent, a worker of the tests gives it up sooner than within a minute."""
+    url = make_url(dsn).set(port=proxy.port).update_query_dict(_IMPATIENT)
+    return url.render_as_string(hide_password=False)

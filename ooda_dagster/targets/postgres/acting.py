@@ -42,7 +42,7 @@ class PostgresActing:
     def __init__(self, connection: psycopg.Connection[Any], application_name: str) -> None:
         self.connection = connection
         self.application_name = application_name
-        # What the journal calls done must outlive a crash of the server, and reach a standby, whatever the database says.
+        # What the journal calls done must outlive a crash of the server and reach a standby, whatever the database says.
         connection.execute(
             marked(
                 "select pg_catalog.set_config('synchronous_commit', 'local', false) "
