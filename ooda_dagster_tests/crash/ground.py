@@ -25,7 +25,16 @@ from ooda_dagster_tests.crash.scenarios import Scenario
 from ooda_dagster_tests.support import Database, dsn_of, wait_until
 
 #: What was committed outlives a kill: the kernel has it. Nobody else works here.
-_MORTAL = {"shared_buffers": "16MB", "max_connections": 40, "synchronous_commit": "on", "autovacuum": "off"}
+_MORTAL = {
+    "shared_buffers": "16MB",
+    "max_connections": 40,
+    "synchronous_commit": "on",
+    "autovacuum": "off",
+    # Of sessions that fell silent before they said how long they wait themselves.
+    "tcp_keepalives_idle": 2,
+    "tcp_keepalives_interval": 1,
+    "tcp_keepalives_count": 1,
+}
 _IMPATIENT = {
     "connect_timeout": "2",
     "keepalives_idle": "1",

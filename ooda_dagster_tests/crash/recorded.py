@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.crash.checks import Expected, check, undisturbed
 from ooda_dagster_tests.crash.crash import recover
 from ooda_dagster_tests.crash.ground import Ground
 from ooda_dagster_tests.crash.lives import Kind, Life, lives
-from ooda_dagster_tests.crash.points import Fault, Moment, Step, Stop, When, is_deaf
+from ooda_dagster_tests.crash.points import DEATHS, Fault, Moment, Step, Stop, When, is_deaf
 from ooda_dagster_tests.crash.scenarios import Scenario
 from ooda_dagster_tests.crash.strike import Refusal, Strike, struck
 from ooda_dagster_tests.crash.worker import Mutation
@@ -23,6 +24,10 @@ class Recorded:
     life: Life
     steps: Sequence[Step]
     first: int = 0
+
+    @property
+    def tried(self) -> list[Step]:
+        return list(self.steps[self.first :])
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,17 @@ class LifeCell:
         return moment.ordinal == self.ordinal and self.when in moment.when
 
 
-def record(ground: Ground, life: Life) -> Recorded:
-    """Live it without a crash; fails where it does not end as it should."""
+def record(ground: Ground, life: Life, *, thoroughly: bool = True) -> Recorded:
+    """Live it without a crash; fails where it does not end as it should. thoroughly: with all that holds after it."""
     key = str(life)
     if key not in ground.recorded:
         stage, wanted = _set(ground, life)
         doomed = struck(ground, stage, life.work, _stops(life), None, refusal=_refusal(life))
         (action,) = stage.ledger.actions.list(stage.loop.name)
         assert action.state in life.ends, f"{life} ended {action.state}: {action.error}"
-        life.settle(stage)
-        check(ground, stage, Fault.WORKER, wanted)
+        if thoroughly:
+            life.settle(stage)
+            check(ground, stage, Fault.WORKER, wanted)
         first = 0
         if life.refused is not None:
             first = 1 + _failing(life, doomed.steps)
@@ -68,28 +74,35 @@ def record(ground: Ground, life: Life) -> Recorded:
 
 def recordings(ground: Ground, kind: Kind, scenario: Scenario) -> list[Recorded]:
     """Every life of a kind. One whose steps are the end of another's holds no crash that the other has not."""
-    found = [record(ground, life) for life in lives(kind, scenario)]
-    if kind not in (Kind.RECOVERY, Kind.UNDO_RECOVERY):
-        return found
     kept: list[Recorded] = []
-    for one in sorted(found, key=lambda r: -len(r.steps)):
-        if not any(list(other.steps[-len(one.steps) :]) == list(one.steps) for other in kept):
+    for one in sorted((record(ground, life) for life in lives(kind, scenario)), key=lambda r: -len(r.tried)):
+        if not any(other.tried[-len(one.tried) :] == one.tried for other in kept):
             kept.append(one)
     return kept
 
 
-def points(recorded: Recorded) -> Iterator[tuple[int, When]]:
-    for ordinal, step in enumerate(recorded.steps):
-        middle = When.RUNNING if step.is_statement else When.AFTER
-        if ordinal >= recorded.first:
-            yield from ((ordinal, when) for when in (When.BEFORE, middle, When.UNANSWERED))
+def cells_of(recorded: Recorded) -> Iterator[LifeCell]:
+    """All crashes of one life, by whatever may die."""
+    for ordinal in range(recorded.first, len(recorded.steps)):
+        is_statement = recorded.steps[ordinal].is_statement
+        for when in (When.BEFORE, When.RUNNING if is_statement else When.AFTER, When.UNANSWERED):
+            for fault in DEATHS:
+                if not is_deaf(when, fault, is_commit=not is_statement):
+                    yield LifeCell(recorded, ordinal, when, fault)
 
 
-def life_cells(recorded: Recorded, fault: Fault) -> Iterator[LifeCell]:
-    """All crashes of one life by one fault."""
-    for ordinal, when in points(recorded):
-        if not is_deaf(when, fault, is_commit=not recorded.steps[ordinal].is_statement):
-            yield LifeCell(recorded, ordinal, when, fault)
+def covering(recordings: Sequence[Recorded]) -> Iterator[LifeCell]:
+    """At every point the worker is killed, and one of the others dies: in turn, so that each meets every kind of point.
+
+    Where nobody but the ledger is waited for, the ledger dies, or its network.
+    """
+    turn = 0
+    for recorded in recordings:
+        for _, at_point in groupby(cells_of(recorded), key=lambda cell: (cell.ordinal, cell.when)):
+            first, *others = list(at_point)
+            turn += 1
+            yield first
+            yield others[turn % len(others)]
 
 
 def crash_in(ground: Ground, cell: LifeCell, mutation: Mutation | None = None) -> str:
