@@ -53,15 +53,15 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
     final = result.outcome in (Outcome.BETTER, Outcome.WORSE) or late
-    look = verification.looks + 1
-    loop.ledger.verifications.record(verification.change_set_id, loop.name, look, now, result, final=final)
+    again: dict[str, Any] = {}
     if not final:
         next_look = min(now + timedelta(seconds=policy.look_every_s), max(deadline, now + timedelta(seconds=1)))
-        loop.ledger.verifications.update(
-            verification.change_set_id, looks=look, next_look_at=next_look, deadline_at=deadline
-        )
+        again = {"next_look_at": next_look, "deadline_at": deadline}
+    loop.ledger.verifications.record(
+        verification.change_set_id, loop.name, verification.looks + 1, now, result, final=final, **again
+    )
+    if not final:
         return []
-    loop.ledger.verifications.update(verification.change_set_id, looks=look)
     return _conclude(loop, verification, actions, result, served, now)
 
 

@@ -20,9 +20,11 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.alerts import watch
+from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.verify import due_looks, verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, EXTENDED, TARGET, applied, catalogue
+from ooda_dagster_tests.loop.ground import no_results
 
 _BUCKET_S, _CALLS = 2, 20
 _BEFORE_S, _AGO_S = 60, 50  # the baseline's length, and how long ago the deed was
@@ -253,6 +255,49 @@ def test_without_any_control_a_change_is_unattributed_and_kept_at_the_deadline(s
     used(stage)
     (ended,) = verify(stage.loop)
     assert (ended.state, ended.outcome) == (State.KEPT, Outcome.UNATTRIBUTED)
+
+
+class DiedError(Exception):
+    """In the place of a process's end."""
+
+
+@pytest.mark.parametrize("write", ["record", "transition", "record_improvement"])
+def test_a_verdict_that_breaks_off_after_a_write_is_given_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    book = stage.ledger.verifications if write == "record" else stage.ledger.actions
+    wrote = getattr(book, write)
+
+    def last(*args: Any, **options: Any) -> None:
+        wrote(*args, **options)
+        raise DiedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(book, write, last)
+        with pytest.raises(DiedError):
+            learn(stage.loop, no_results(stage.loop))
+    learn(stage.loop, no_results(stage.loop))
+    assert stage.now(action).state == State.KEPT
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert float(row["latency_improvement"]) == pytest.approx(50, abs=3)
+    assert opened(stage) == []
+
+
+def test_an_undo_that_recovery_finished_is_in_the_improvement_history(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    verify(stage.loop)
+    stage.ledger.actions.transition(action.action_id, State.REVERTING, actor="ann")  # and its worker dies
+    assert len(stage.recover()) == 1
+    learn(stage.loop, no_results(stage.loop))
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert row["was_rolled_back"]
 
 
 def test_what_was_undone_by_hand_meanwhile_is_not_judged(stage: Stage) -> None:
