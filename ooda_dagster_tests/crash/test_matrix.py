@@ -64,6 +64,7 @@ def test_after_a_crash_that_is_drawn_all_is_as_before_or_as_after(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # up to two hundred crashes
 @pytest.mark.parametrize(("scenario", "kind"), KINDS, ids=str)
 def test_after_every_crash_of_a_life_it_is_settled(
     ground: Ground, scenario: Scenario, kind: Kind, record_property: Record
