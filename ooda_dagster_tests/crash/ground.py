@@ -128,7 +128,8 @@ class Ground:
         references |= {"OODA_CRASH_OBSERVE": self.database.observe, "OODA_CRASH_ACT": self.database.act}
         config.write_text(
             '[ledger]\nurl = "env:OODA_CRASH_LEDGER"\n'
-            f'[target.{stage.loop.name}]\nmode = "auto"\nobserve = "env:OODA_CRASH_OBSERVE"\nact = "env:OODA_CRASH_ACT"\n'
+            f'[target.{stage.loop.name}]\nmode = "auto"\n'
+            'observe = "env:OODA_CRASH_OBSERVE"\nact = "env:OODA_CRASH_ACT"\n'
         )
         ran = CliRunner().invoke(app, ["recover", "--config", str(config)], env=references)
         assert ran.exit_code == 0, ran.output
