@@ -34,9 +34,9 @@ _MORTAL = {
     "tcp_keepalives_idle": 2,
     "tcp_keepalives_interval": 1,
     "tcp_keepalives_count": 1,
+    "tcp_user_timeout": "2s",
 }
 _IMPATIENT = {
-    "connect_timeout": "2",
     "keepalives_idle": "1",
     "keepalives_interval": "1",
     "keepalives_count": "1",
@@ -105,11 +105,18 @@ class Ground:
             self.database.execute(scenario.prepare, dsn=self.database.app)
         return stage
 
-    def through_proxies(self, stage: Stage) -> Stage:
-        """The same, for a worker whose network may be cut."""
-        observe, act = (_through(self.to_server, dsn) for dsn in (self.database.observe, self.database.act))
+    def through_proxies(self, stage: Stage, *, connect_timeout_s: int = 10) -> Stage:
+        """The same, for a worker whose network may be cut, or fall silent."""
+        observe, act, ledger_dsn = (
+            _through(proxy, dsn, connect_timeout_s)
+            for proxy, dsn in (
+                (self.to_server, self.database.observe),
+                (self.to_server, self.database.act),
+                (self.to_ledger, dsn_of(self.ledger)),
+            )
+        )
         target = PostgresTarget(stage.loop.name, observe, act)
-        ledger = Ledger(_through(self.to_ledger, dsn_of(self.ledger)))
+        ledger = Ledger(ledger_dsn)
         return Stage(self.database, replace(stage.loop, target=target, ledger=ledger))
 
     def heal(self) -> None:
@@ -199,7 +206,9 @@ def make_ground(home: Path) -> Iterator[Ground]:
         yield Ground(home, server, ledger_server, to_server, to_ledger, database, ledger)
 
 
-def _through(proxy: Proxy, dsn: str) -> str:
+def _through(proxy: Proxy, dsn: str, connect_timeout_s: int) -> str:
     """Where a network falls silent, a worker of the tests gives it up sooner than within a minute."""
-    url = make_url(dsn).set(port=proxy.port).update_query_dict(_IMPATIENT)
+    url = (
+        make_url(dsn).set(port=proxy.port).update_query_dict({**_IMPATIENT, "connect_timeout": str(connect_timeout_s)})
+    )
     return url.render_as_string(hide_password=False)

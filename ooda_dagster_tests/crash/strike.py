@@ -59,7 +59,8 @@ def struck(
 
     refusal: of the statement at the first stop; the second is what follows on it. Without a strike it ends by itself.
     """
-    own = ground.through_proxies(stage)
+    silent = strike is not None and strike.fault in (Fault.SERVER_SILENT, Fault.LEDGER_SILENT)
+    own = ground.through_proxies(stage, connect_timeout_s=3 if silent else 10)
     doomed = worker.start(own, work, stops, mutation)
     try:
         if refusal is not None:

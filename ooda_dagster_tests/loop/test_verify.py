@@ -188,6 +188,20 @@ def test_of_a_set_the_one_that_is_used_least_goes_and_the_rest_is_judged_anew(st
     assert stage.loop.clock() - still.acted_until < timedelta(seconds=10)
 
 
+def test_of_a_set_what_is_left_is_not_judged_by_what_was_undone(stage: Stage) -> None:
+    """By a look that broke off before it noted that, or by hand."""
+    useful, harmful = stage.built(ON_CUSTOMER), stage.built(ON_STATUS)
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, useful, harmful)
+    used(stage)
+    assert stage.rollback(harmful).done
+    assert verify(stage.loop) == []
+    assert stage.now(useful).state == State.VERIFYING
+    (still,) = opened(stage)
+    assert still.next_look_at is not None
+    assert still.next_look_at > stage.loop.clock()
+
+
 def test_in_a_mode_that_does_not_act_the_undo_is_left_to_a_person(stage: Stage) -> None:
     action = stage.built()
     history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
