@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from ooda_dagster.core.keep_alive import patience
@@ -47,7 +49,7 @@ def ledger_url(dsn: str) -> URL:
 def create_engine(dsn: str) -> sa.Engine:
     """An engine with a small pool; connections are checked before use, as the server may restart under a daemon."""
     url = ledger_url(dsn)
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=2,
         max_overflow=3,
@@ -55,6 +57,15 @@ def create_engine(dsn: str) -> sa.Engine:
         hide_parameters=True,  # an error of a statement quotes them, and a sampled text is one
         connect_args={"application_name": "ooda/ledger", **patience(url.query)},
     )
+    event.listen(engine, "handle_error", _note_lost)
+    return engine
+
+
+def _note_lost(context: ExceptionContext) -> None:
+    """What fails without a code is not the server's word: its connection is lost, though the driver may not know yet."""
+    error = context.original_exception
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        context.is_disconnect = True
 
 
 def migrate(engine: sa.Engine) -> None:
