@@ -62,7 +62,7 @@ def create_engine(dsn: str) -> sa.Engine:
 
 
 def _note_lost(context: ExceptionContext) -> None:
-    """What fails without a code is not the server's word: the connection is lost, though the driver may not know yet."""
+    """What fails without a code is not the server's word: the connection is lost, though the driver may not know."""
     error = context.original_exception
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         context.is_disconnect = True
