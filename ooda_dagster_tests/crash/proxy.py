@@ -66,11 +66,13 @@ class Proxy:
         """
         with self._lock:
             self._marker = None
-            lost, self._pipes = self._pipes, []
-            self._lost += lost
+            long_lost, lost = self._lost, self._pipes
+            self._pipes, self._lost = [], lost
             _deafen(self._listener)
         for pipe in lost:
             pipe.silence()
+        for pipe in long_lost:  # both their ends have given up
+            pipe.close()
 
     def mend(self) -> None:
         """Connections come through again."""
