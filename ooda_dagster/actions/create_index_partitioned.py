@@ -31,7 +31,7 @@ from ooda_dagster.core.catalogue import Index
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified
 from ooda_dagster.core.indexes import IndexSpec
-from ooda_dagster.core.journal import IN_FLIGHT
+from ooda_dagster.core.journal import IN_FLIGHT, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
@@ -235,6 +235,12 @@ class CreatePartitionedIndex(CreateIndex):
         return Applied(None, self.remove_debris(action, session, settings), self.usage_of(found))
 
     def presence(self, action: Action, session: Observing | Acting) -> Presence:
+        """Of its root; where that is gone, or another's, an own part that hung on to nothing yet is left of it."""
+        presence = self._of_root(action, session)
+        rootless = presence in (Presence.ABSENT, Presence.FOREIGN) and action.state == State.APPLYING
+        return Presence.BROKEN if rootless and self._loose(action, session) else presence
+
+    def _of_root(self, action: Action, session: Observing | Acting) -> Presence:
         presence = super().presence(action, session)
         if presence in (Presence.ABSENT, Presence.FOREIGN):
             return presence
@@ -244,20 +250,28 @@ class CreatePartitionedIndex(CreateIndex):
         return Presence.PARTIAL if presence == Presence.BROKEN and action.state in IN_FLIGHT else presence
 
     def remove_debris(self, action: Action, session: Acting, settings: Settings) -> list[str]:
-        """Drop it all: what is not attached yet first, so that the root is there as long as anything is."""
+        """Drop it all: what is not attached yet first, so that the root is there as long as anything is.
+
+        A person may have dropped the root before: with it went what was attached to it.
+        """
+        spec, _, name = object_of(action)
+        gone = self._of_root(action, session) in (Presence.ABSENT, Presence.FOREIGN)
+        root = parts_of(spec, name, session.partitions(spec.schema, spec.table)[:1])
+        sent: list[str] = []
+        for part in [*self._loose(action, session), *([] if gone else root)]:
+            self._drop_part(action, part, session, settings)
+            sent.append(part.drop)
+        return sent
+
+    def _loose(self, action: Action, session: Observing | Acting) -> list[Part]:
+        """Parts that were made and not attached yet, by name, table, definition and journal ours, and not changed."""
         spec, schema, name = object_of(action)
         attached = {a.label for a in session.attached(schema, name)}
         tree = {p.key: p for p in session.partitions(spec.schema, spec.table)}
         kept = [tree[p.key] for p in _partitions(action.spec) if p.key in tree]
-        *loose, root = reversed([p for p in parts_of(spec, name, kept) if p.parent is None or p.label not in attached])
-        sent: list[str] = []
-        for part in loose:
-            index = session.index(part.spec.schema, part.name)
-            if index is not None and self._is_part(index, part, action):
-                self._drop_part(action, part, session, settings)
-                sent.append(part.drop)
-        self._drop_part(action, root, session, settings)
-        return [*sent, root.drop]
+        parts = [p for p in parts_of(spec, name, kept) if p.parent and p.label not in attached]
+        found = [(p, session.index(p.spec.schema, p.name)) for p in parts]
+        return [part for part, index in reversed(found) if index is not None and self._is_part(index, part, action)]
 
     def _drop_part(self, action: Action, part: Part, session: Acting, settings: Settings) -> None:
         if part.partitioned:
@@ -276,11 +290,15 @@ class CreatePartitionedIndex(CreateIndex):
         return {"scans": sum(a.scans for a in found), "bytes": sum(a.bytes for a in found)} if found else {}
 
     def _is_part(self, index: Index, part: Part, action: Action) -> bool:
-        """Whether an index under a part's name is that part: by table, definition, and being new and without a word."""
+        """Whether an index under a part's name is that part, made and not attached: by table and definition.
+
+        And by being new, without a word, and as we make them: else it is somebody's.
+        """
         was_there = index.label in action.prior_state.get("indexes", {})
         same_table = (index.schema, index.table) == part.table
         same = index.spec is not None and outline(index.spec) == outline(part.spec)
-        return same_table and same and not was_there and index.comment is None
+        theirs = was_there or index.altered or index.attached or index.comment is not None
+        return same_table and same and not theirs
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
+from ooda_dagster.core.change_types import group_of
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.policy import bar
 from ooda_dagster.core.settings import Settings
@@ -24,6 +25,7 @@ def case_of_action(action: Action) -> Case:
         touches=action.touches,
         serves=action.predicted.get("serves") or (),
         identity=action.identity,
+        group=group_of(action.action_type, action.spec),
         priority=action.priority or 5,
         dangerous=action.dangerous,
         bytes=int(action.predicted.get("bytes") or 0),

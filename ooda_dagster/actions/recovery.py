@@ -203,14 +203,16 @@ def settle(
         ledger.actions.transition(action.action_id, State.VERIFYING, actor=actor)
         _settle_looks(action, ledger, settings)
         return f"{action.object_name}: adopted, {how}"
-    ours = presence in (Presence.BROKEN, Presence.PARTIAL, Presence.COMPLETE)
-    if ours:
-        detail = with_statements(detail or {}, kind.remove_debris(action, session, settings))
+    removed: list[str] = []
+    if presence in (Presence.BROKEN, Presence.PARTIAL, Presence.COMPLETE):
+        removed = kind.remove_debris(action, session, settings)
+        detail = with_statements(detail or {}, removed)
     ledger.actions.transition(
         action.action_id, State.FAILED, actor=actor, reason=why, detail=detail, error=why, closed_at=clock()
     )
+    begun = presence in (Presence.BROKEN, Presence.PARTIAL)
     return f"{action.object_name}: {why}; " + (
-        "removed what was begun" if presence in (Presence.BROKEN, Presence.PARTIAL) else "nothing left"
+        f"removed what was begun ({'; '.join(removed)})" if begun else "nothing left"
     )
 
 

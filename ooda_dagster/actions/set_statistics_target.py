@@ -8,7 +8,7 @@ from ooda_dagster.actions.base import Applied, Presence, SupersededError, UndoKi
 from ooda_dagster.actions.sending import checked_table, kept_of, send, send_analyze, state_before
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.identifiers import qualified, quote_identifier
-from ooda_dagster.core.journal import IN_FLIGHT
+from ooda_dagster.core.journal import IN_FLIGHT, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.actions import Proposal
@@ -88,6 +88,8 @@ class SetStatisticsTarget:
         now = kept.targets.get(action.spec["column"])
         if now == action.spec["target"]:
             return Presence.COMPLETE
+        if now == action.spec["before"] and action.state == State.REVERT_FAILED:
+            return Presence.BROKEN  # its undo set it back, and has not analysed yet
         # Before the deed, or after its undo, the former target is ours to see; of a finished deed, somebody set it.
         untouched = now == action.spec["before"] and action.state in IN_FLIGHT
         return Presence.ABSENT if untouched else Presence.FOREIGN

@@ -45,7 +45,8 @@ class Column:
 class Index:
     """An existing index. `spec` is None where it cannot be told as one (an access method or key of its own kind).
 
-    `altered`: it has storage options or a tablespace of its own, which we give none.
+    `altered`: it has storage options or a tablespace of its own, which we give none. `attached`: it is part of a
+    partitioned index, and goes with it only.
     """
 
     oid: int
@@ -64,6 +65,7 @@ class Index:
     last_scan: datetime | None = None
     comment: str | None = None
     altered: bool = False
+    attached: bool = False
 
     @property
     def ours(self) -> bool:

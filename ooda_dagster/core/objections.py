@@ -45,13 +45,16 @@ def not_allowed_here(case: Case, situation: Situation, settings: Settings) -> Ru
 
 
 def failed_before(case: Case, situation: Situation, settings: Settings) -> Ruling | None:
-    undone = situation.undone_at.get(case.identity)
-    if undone is None:
+    tries = [(undone, "the same")] if (undone := situation.undone_at.get(case.identity)) else []
+    alike = (g for g in situation.undone_groups if g.is_tried_by(case))
+    tries += [(g.at, f"the same try, statistics on {', '.join(sorted(g.group))},") for g in alike]
+    if not tries:
         return None
-    until = undone + timedelta(hours=settings.acting.failure_memory_h)
+    at, what = max(tries)  # of one moment, "the same"
+    until = at + timedelta(hours=settings.acting.failure_memory_h)
     if situation.now >= until:
         return None
-    why = f"the same failed, was undone or rejected at {iso(undone)}"
+    why = f"{what} failed, was undone or rejected at {iso(at)}"
     return Ruling(State.DENIED, why, f"it is tried again after {iso(until)} (acting.failure_memory_h)")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ooda_dagster.core.change_sets import OpenChange
+from ooda_dagster.core.change_types import group_of
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
@@ -43,9 +44,10 @@ def login_refused(why: str) -> Ruling:
 
 @dataclass(frozen=True)
 class Case(Subject):
-    """What is ruled on: a change, with what is promised of it. bytes: of what it makes."""
+    """What is ruled on: a change, with what is promised of it. bytes: of what it makes; group: `group_of` it."""
 
     identity: str = ""
+    group: frozenset[str] = frozenset()
     priority: int = 5
     dangerous: bool = False
     bytes: int = 0
@@ -59,10 +61,25 @@ def case_of(hypothesis: Hypothesis) -> Case:
         touches=hypothesis.touches,
         serves=[s.fingerprint for s in hypothesis.serves],
         identity=hypothesis.identity,
+        group=group_of(hypothesis.hypothesis_type, hypothesis.evidence.get("spec") or {}),
         priority=hypothesis.priority,
         dangerous=hypothesis.dangerous,
         bytes=hypothesis.bytes,
     )
+
+
+@dataclass(frozen=True)
+class UndoneGroup:
+    """Statistics on a group of columns that failed, were undone or rejected."""
+
+    relation: str
+    group: frozenset[str]
+    at: datetime
+
+    def is_tried_by(self, case: Case) -> bool:
+        """Whether a case is the same try: of one of the two groups, the other is a part."""
+        nested = self.group <= case.group or case.group <= self.group
+        return bool(case.group) and nested and self.relation == case.relation
 
 
 @dataclass
@@ -82,6 +99,7 @@ class Situation:
     own_index_bytes_of: Mapping[str, int] = field(default_factory=dict)
     indexes_of: Mapping[str, int] = field(default_factory=dict)  # how many there are
     undone_at: Mapping[str, datetime] = field(default_factory=dict)  # identity → when it failed, was undone or rejected
+    undone_groups: Sequence[UndoneGroup] = ()  # of these, the statistics
     failures: Mapping[str, Sequence[datetime]] = field(default_factory=dict)  # action type → when it failed or did harm
     builds: Mapping[str, Sequence[tuple[int, float]]] = field(
         default_factory=dict

@@ -107,6 +107,8 @@ class Action:
     learned_in: str | None
 
 
+#: What became of these stands in the improvement history.
+_ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.FAILED)
 _COLUMNS = [action.c[name] for name in Action.__dataclass_fields__]
 
 
@@ -241,6 +243,20 @@ class Actions:
         query = sa.select(*_COLUMNS).where(action.c.target == target, ended, mine)
         with connection(self._engine) as conn:
             return [_action(row) for row in conn.execute(query.order_by(action.c.proposed_at)).mappings()]
+
+    def unrecorded(self, target: str) -> Sequence[Action]:
+        """Actions that ended and of whose end the improvement history does not know: what should write it died."""
+        known = improvement_history
+        unknown = known.c.improvement_id.is_(None)
+        undone = sa.and_(action.c.state == State.REVERTED, sa.not_(known.c.was_rolled_back))
+        query = (
+            sa.select(*_COLUMNS)
+            .join_from(action, known, known.c.action_id == action.c.action_id, isouter=True)
+            .where(action.c.target == target, action.c.state.in_(_ENDED), sa.or_(unknown, undone))
+            .order_by(action.c.proposed_at)
+        )
+        with connection(self._engine) as conn:
+            return [_action(row) for row in conn.execute(query).mappings()]
 
     def learned(self, action_ids: Sequence[str], analysis_id: str) -> None:
         """Mark actions as reported by an analysis."""

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from ooda_dagster.core.keep_alive import patience
 from ooda_dagster.ledger.tables import SCHEMA
 
 #: Serialises migrations of processes that start together; any constant does.
@@ -45,14 +48,24 @@ def ledger_url(dsn: str) -> URL:
 
 def create_engine(dsn: str) -> sa.Engine:
     """An engine with a small pool; connections are checked before use, as the server may restart under a daemon."""
-    return sa.create_engine(
-        ledger_url(dsn),
+    url = ledger_url(dsn)
+    engine = sa.create_engine(
+        url,
         pool_size=2,
         max_overflow=3,
         pool_pre_ping=True,
         hide_parameters=True,  # an error of a statement quotes them, and a sampled text is one
-        connect_args={"application_name": "ooda/ledger", "connect_timeout": 10},
+        connect_args={"application_name": "ooda/ledger", **patience(url.query)},
     )
+    event.listen(engine, "handle_error", _note_lost)
+    return engine
+
+
+def _note_lost(context: ExceptionContext) -> None:
+    """What fails without a code is not the server's word: the connection is lost, though the driver may not know."""
+    error = context.original_exception
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        context.is_disconnect = True
 
 
 def migrate(engine: sa.Engine) -> None:

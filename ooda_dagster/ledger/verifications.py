@@ -109,8 +109,18 @@ class Verifications:
         with connection(self._engine) as conn:
             return [(a, b) for a, b in conn.execute(query)] + [(a, b) for a, b in conn.execute(undone)]
 
-    def record(self, change_set_id: str, target: str, look: int, at: datetime, result: Verdict, *, final: bool) -> None:
-        """Keep what a look said."""
+    def record(
+        self,
+        change_set_id: str,
+        target: str,
+        look: int,
+        at: datetime,
+        result: Verdict,
+        *,
+        final: bool,
+        **columns: Any,
+    ) -> None:
+        """Keep what a look said, that it was taken, and `columns` of the change set: all of it, or nothing."""
         low, high = result.interval or (None, None)
         with connection(self._engine) as conn:
             conn.execute(
@@ -129,6 +139,8 @@ class Verifications:
                     final=final,
                 )
             )
+            looked = sa.update(verification).where(verification.c.change_set_id == change_set_id)
+            conn.execute(looked.values(looks=look, **columns))
 
     def looks(self, change_set_id: str) -> Sequence[dict[str, Any]]:
         """Every look at a change set, oldest first."""

@@ -35,9 +35,8 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     ended = list(loop.ledger.actions.unlearned(loop.name, results.analysis_id))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
     delay = delay_after(ended, len(open_actions))
-    for action in ended:
-        if action.state == State.FAILED:
-            record_improvement(loop, action)
+    for action in loop.ledger.actions.unrecorded(loop.name):  # failed, undone by recovery, or its verdict broke off
+        record_improvement(loop, action)
     if not results.replayed:
         loop.ledger.actions.learned([a.action_id for a in ended], results.analysis_id)
     now = loop.clock()

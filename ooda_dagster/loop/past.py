@@ -20,6 +20,7 @@ from ooda_dagster.core.policy import OpenChange, Situation
 from ooda_dagster.core.prioritise import Ended, PastOutcomes, failures, past_outcomes
 from ooda_dagster.core.settings import Settings, parse_budget
 from ooda_dagster.ledger import Ledger
+from ooda_dagster.loop.situation import undone_groups
 
 #: A budget in per cent of tables whose size nobody noted: none.
 _NO_LIMIT = 1 << 60
@@ -54,6 +55,7 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
     heap_bytes = size[0] if size else _NO_LIMIT
     budget = parse_budget(settings.advice.index_budget, heap_bytes) if size or absolute else None
     ended = _ended(actions)
+    over = {a.action_id: at for a, state, at in actions if state in (State.REVERTED, State.FAILED, State.REJECTED)}
     situation = Situation(
         now=moment,
         warm_h=warm_h,
@@ -66,11 +68,8 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
         acted_today=ledger.past.begun(name, moment - timedelta(days=1), moment),
         heap_bytes=heap_bytes,
         own_index_bytes=own_bytes,
-        undone_at={
-            a.identity: at
-            for a, state, at in sorted(actions, key=lambda found: found[2])
-            if state in (State.REVERTED, State.FAILED, State.REJECTED)
-        },
+        undone_at={a.identity: at for a, _, at in sorted(actions, key=lambda found: found[2]) if a.action_id in over},
+        undone_groups=undone_groups((a for a, _, _ in actions), over),
         failures=failures(ended),
         stuck={a.relation for a, state, _ in actions if state == State.REVERT_FAILED},
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ooda_dagster.actions.permits import standing
 from ooda_dagster.core.catalogue import Catalogue
+from ooda_dagster.core.change_types import group_of
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.prioritise import Ended, failures
-from ooda_dagster.core.situation import Situation
+from ooda_dagster.core.situation import Situation, UndoneGroup
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
@@ -41,7 +42,9 @@ def situation(loop: Loop) -> Situation:
     found.heap_bytes_of = {t.label: t.bytes for t in catalogue.tables.values()}
     found.own_index_bytes_of = own
     found.indexes_of = {t.label: len(t.indexes) for t in catalogue.tables.values()}
-    found.undone_at = _undone(actions)
+    over = {a.action_id: at for a in actions if a.state in _OVER and (at := a.reverted_at or a.closed_at)}
+    found.undone_at = {a.identity: over[a.action_id] for a in actions if a.action_id in over}
+    found.undone_groups = undone_groups(actions, over)
     found.failures = failures(ended(actions))
     return found
 
@@ -64,10 +67,10 @@ def _begun(actions: Sequence[Action], now: datetime, within: timedelta) -> int:
     return sum(1 for a in actions if a.applying_at and now - a.applying_at < within)
 
 
-def _undone(actions: Sequence[Action]) -> dict[str, datetime]:
-    """Identity → when it failed, was undone or rejected last."""
-    over = ((a.identity, a.reverted_at or a.closed_at) for a in actions if a.state in _OVER)
-    return {identity: at for identity, at in over if at is not None}
+def undone_groups(actions: Iterable[Action], over: Mapping[str, datetime]) -> list[UndoneGroup]:
+    """Those of statistics on several columns. over: action_id → when it failed, was undone or rejected."""
+    ended = [(a, group_of(a.action_type, a.spec)) for a in actions if a.action_id in over]
+    return [UndoneGroup(a.relation, group, over[a.action_id]) for a, group in ended if group]
 
 
 def _own_bytes(catalogue: Catalogue, planned: Sequence[Action]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,21 +49,30 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     if not actions:  # undone by hand meanwhile
         _close(loop, verification, now)
         return []
+    verification = _since_undos(loop, verification)
     result = _judge(loop, verification, now)
     served = _served_calls(loop, verification, actions, now)
     deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
     final = result.outcome in (Outcome.BETTER, Outcome.WORSE) or late
-    look = verification.looks + 1
-    loop.ledger.verifications.record(verification.change_set_id, loop.name, look, now, result, final=final)
+    again: dict[str, Any] = {}
     if not final:
         next_look = min(now + timedelta(seconds=policy.look_every_s), max(deadline, now + timedelta(seconds=1)))
-        loop.ledger.verifications.update(
-            verification.change_set_id, looks=look, next_look_at=next_look, deadline_at=deadline
-        )
+        again = {"next_look_at": next_look, "deadline_at": deadline}
+    loop.ledger.verifications.record(
+        verification.change_set_id, loop.name, verification.looks + 1, now, result, final=final, **again
+    )
+    if not final:
         return []
-    loop.ledger.verifications.update(verification.change_set_id, looks=look)
     return _conclude(loop, verification, actions, result, served, now)
+
+
+def _since_undos(loop: Loop, verification: Verification) -> Verification:
+    """What is left of a change set is judged from when the others were undone: by hand, or by a look that broke off."""
+    others = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.REVERTED,))
+    assert verification.acted_until is not None
+    undone = [a.reverted_at for a in others if a.reverted_at is not None]
+    return replace(verification, acted_until=max([verification.acted_until, *undone]))
 
 
 def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:

@@ -23,6 +23,10 @@ from ooda_dagster_tests.actions.stage import (
 )
 from ooda_dagster_tests.support import wait_until
 
+REMOVED = (
+    f"{ON_CUSTOMER.name}: its worker died; removed what was begun (DROP INDEX CONCURRENTLY public.{ON_CUSTOMER.name})"
+)
+
 
 def settled(stage: Stage) -> None:
     """Journal and catalogue agree, and another recovery has nothing to do."""
@@ -52,7 +56,7 @@ def test_a_build_in_flight_ends_with_its_worker_and_is_removed_once(stage: Stage
     with write_to_orders(stage.database):
         action_id = killed_while_building(stage)
         assert stage.database.indexes()[ON_CUSTOMER.name] is False
-    assert stage.recover() == [f"{ON_CUSTOMER.name}: its worker died; removed what was begun"]
+    assert stage.recover() == [REMOVED]
     assert stage.ledger.actions.get(action_id).state == State.FAILED
     assert stage.definitions() == before
     settled(stage)
@@ -84,7 +88,7 @@ def test_a_build_that_outlives_its_worker_for_too_long_is_ended(stage: Stage, mo
     try:
         with read_elsewhere(stage.database):
             action_id = killed_while_building(stage, noticed=False)
-            assert stage.recover() == [f"{ON_CUSTOMER.name}: its worker died; removed what was begun"]
+            assert stage.recover() == [REMOVED]
     finally:
         stage.database.execute("revoke pg_signal_backend from ooda_act")
     assert stage.ledger.actions.get(action_id).state == State.FAILED

@@ -10,6 +10,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.by_hand import propose
 from ooda_dagster.targets.base import RefusedError
+from ooda_dagster_tests.actions.dying import dying_after
 from ooda_dagster_tests.actions.stage import (
     Stage,
     await_build,
@@ -150,6 +151,63 @@ def test_going_on_that_cannot_succeed_takes_it_back(events: Stage) -> None:
     assert events.now(action).state == State.FAILED
     assert leftovers(events) == [theirs]
     assert (events.recover(), events.disagreements()) == ([], [])
+
+
+def rootless(stage: Stage, statements: int) -> tuple[Action, str]:
+    """A build whose worker died after so many statements, and whose root somebody dropped then; what is left of it."""
+    action = asked(stage)
+    dying_after(statements, stage, action)
+    stage.database.execute(f"drop index {action.object_name}")
+    (left,) = leftovers(stage)
+    return action, left
+
+
+# The root and that of `deep`, which is partitioned itself; then, that one attached, the whole index of `early`.
+@pytest.mark.parametrize(("statements", "how"), [(2, "DROP INDEX"), (4, "DROP INDEX CONCURRENTLY")])
+def test_a_part_whose_root_a_person_dropped_is_named_and_removed(events: Stage, statements: int, how: str) -> None:
+    action, left = rootless(events, statements)
+    removed = f"removed what was begun ({how} public.{left})"
+    assert events.recover() == [f"{action.object_name}: its worker died; {removed}"]
+    assert events.now(action).state == State.FAILED
+    assert leftovers(events) == []
+    assert (events.recover(), events.disagreements()) == ([], [])
+    assert built(events).state == State.VERIFYING
+
+
+def test_a_part_that_was_not_finished_goes_too_where_its_root_is_dropped(events: Stage) -> None:
+    action = killed_while_building(events, "deep_a")
+    events.database.execute(f"drop index {action.object_name}")
+    (left,) = leftovers(events)
+    (line,) = events.recover()
+    assert left in line
+    assert leftovers(events) == []
+
+
+def test_a_root_of_somebody_else_stays_and_the_part_goes(events: Stage) -> None:
+    action, left = rootless(events, 4)
+    events.database.execute(f"create index {action.object_name} on only events (note)")
+    (line,) = events.recover()
+    assert left in line
+    assert leftovers(events) == [action.object_name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "comment on index {left} is 'keep: Bob'",
+        "alter index {left} set (fillfactor = 50)",
+        "drop index {left}; create index {left} on early (note)",
+        "create index theirs on only events (customer); alter index theirs attach partition {left}",
+    ],
+)
+def test_a_part_that_somebody_changed_or_took_over_is_left_alone(events: Stage, change: str) -> None:
+    action, left = rootless(events, 4)
+    events.database.execute(change.format(left=left))
+    before = events.definitions()
+    assert events.recover() == [f"{action.object_name}: its worker died; nothing left"]
+    assert events.now(action).state == State.FAILED
+    assert events.definitions() == before
+    assert events.recover() == []
 
 
 def test_a_partition_whose_rows_the_index_cannot_hold_takes_all_of_it_back(events: Stage) -> None:

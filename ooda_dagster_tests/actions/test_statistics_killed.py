@@ -69,3 +69,16 @@ def test_an_undo_is_finished_wherever_its_worker_died(stage: Stage, kind: Hypoth
     assert catalogue(stage) == before
     assert kind == EXTENDED or analysed_at(stage) > at
     settled(stage)
+
+
+def test_an_undo_that_failed_before_it_analysed_is_not_taken_for_somebodys_change(stage: Stage) -> None:
+    before, action = catalogue(stage), applied(stage, TARGET)
+    at = analysed_at(stage)
+    for state in (State.REVERTING, State.REVERT_FAILED):
+        stage.ledger.actions.transition(action.action_id, state, actor="ann")
+    stage.database.execute("alter table orders alter column customer set statistics -1")
+    assert stage.recover() == []
+    assert stage.now(action).state == State.REVERT_FAILED
+    assert stage.rollback(action).action.state == State.REVERTED
+    assert catalogue(stage) == before
+    assert analysed_at(stage) > at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.settings import Advice
 from ooda_dagster.embedded import Cluster, list_binaries
 from ooda_dagster.loop.whatif import pricing_for
+from ooda_dagster.targets.base import TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.observing import PostgresObserving
 from ooda_dagster_tests.advisor.shop import statement
+from ooda_dagster_tests.targets.dying import Dying
 
 CUSTOMER = IndexSpec.on("public", "orders", "customer")
 SELECT = "select * from orders where customer = 7"
@@ -148,3 +151,28 @@ def test_an_index_that_can_no_longer_be_imagined_is_a_price_that_failed(
     with pytest.raises(PricingError, match=r"EXPLAIN failed \(XX000\)"):
         pricing.price(SELECT, {gone})
     assert pricing.price(SELECT, ()).cost > 0  # and the session goes on
+
+
+#: What is asked of hypopg, in turn: each is one statement or more.
+ASKED: list[Callable[[HypopgPricing], Any]] = [
+    lambda pricing: pricing.offer([CUSTOMER]),
+    lambda pricing: pricing.price(SELECT, {CUSTOMER}),
+    lambda pricing: pricing.price(SELECT, ()),
+]
+
+
+def test_a_server_that_dies_before_any_statement_is_no_price_that_failed(server: str) -> None:
+    lost: list[str] = []
+    for last in count():
+        with PostgresTarget("t", server).observing("test") as session:
+            seen, dying = session.capabilities(), Dying(session.connection, server, last)
+            try:
+                pricing = HypopgPricing(dying, seen)  # type: ignore[arg-type]
+                for ask in ASKED:
+                    ask(pricing)
+                break
+            except TargetUnreachableError as error:
+                lost.append(str(error))
+    assert all("the connection was lost" in words for words in lost)
+    # Reset; create and drop; create, begin, path, EXPLAIN and rollback; drop and these four.
+    assert len(lost) == 13

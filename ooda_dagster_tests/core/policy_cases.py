@@ -9,6 +9,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.policy import OpenChange, Ruling, Situation, rule
 from ooda_dagster.core.settings import Mode, Settings
+from ooda_dagster.core.situation import UndoneGroup
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MB = 1 << 20
@@ -46,6 +47,13 @@ def ruled(
     return rule(hypothesis or a_hypothesis(), situation or a_situation(), settings or settings_of())
 
 
+#: Statistics on three columns together.
+STATISTICS: dict[str, Any] = {
+    "hypothesis_type": "ExtendedStatistics",
+    "identity": "statistics on a, b, c from public.orders",
+    "evidence": {"spec": {"columns": ["a", "b", "c"]}},
+}
+
 #: Each rule once: what differs from the allowed case, the state, and words of the rule and of its remedy.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], State, str, str]] = {
     "protected": ({}, {}, {"protected": ["public.*"]}, State.DENIED, "protected by 'public.*'", "acting.protected"),
@@ -56,6 +64,30 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], State, st
         State.DENIED,
         "undone or rejected at 2026-02-22T13:00",
         "after 2026-03-01T13:00:00.000Z (acting.failure_memory_h)",
+    ),
+    "failure memory of a part of the columns": (
+        STATISTICS,
+        {"undone_groups": [UndoneGroup("public.orders", frozenset("ab"), NOW - timedelta(hours=167))]},
+        {},
+        State.DENIED,
+        "the same try, statistics on a, b, failed, was undone or rejected at 2026-02-22T13:00",
+        "after 2026-03-01T13:00:00.000Z (acting.failure_memory_h)",
+    ),
+    "failure memory of the columns and more": (
+        STATISTICS,
+        {"undone_groups": [UndoneGroup("public.orders", frozenset("abcd"), NOW)]},
+        {},
+        State.DENIED,
+        "the same try, statistics on a, b, c, d, failed",
+        "acting.failure_memory_h",
+    ),
+    "failure memory of the columns in another order": (
+        STATISTICS,
+        {"undone_groups": [UndoneGroup("public.orders", frozenset("cba"), NOW)]},
+        {},
+        State.DENIED,
+        "the same try, statistics on a, b, c, failed",
+        "acting.failure_memory_h",
     ),
     "stuck": ({}, {"stuck": {"public.orders"}}, {}, State.DENIED, "an undo on public.orders failed", "ooda recover"),
     "indexes": (

@@ -12,11 +12,12 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.policy import change_sets, explain, waits_for
 from ooda_dagster.core.rules import RULES
 from ooda_dagster.core.settings import Mode, Settings
-from ooda_dagster.core.situation import case_of, no_login
+from ooda_dagster.core.situation import UndoneGroup, case_of, no_login
 from ooda_dagster_tests.core.policy_cases import (
     CASES,
     MB,
     NOW,
+    STATISTICS,
     a_hypothesis,
     a_situation,
     an_open_change,
@@ -48,6 +49,10 @@ def test_a_rule_speaks_with_its_name_and_its_remedy(name: str) -> None:
     [
         ({}, {"undone_at": {"index ON public.orders": NOW - timedelta(hours=168)}}),
         ({}, {"undone_at": {"index ON public.items": NOW}}),
+        (STATISTICS, {"undone_groups": [UndoneGroup("public.orders", frozenset("ab"), NOW - timedelta(hours=168))]}),
+        (STATISTICS, {"undone_groups": [UndoneGroup("public.items", frozenset("ab"), NOW)]}),
+        (STATISTICS, {"undone_groups": [UndoneGroup("public.orders", frozenset("cd"), NOW)]}),
+        ({}, {"undone_groups": [UndoneGroup("public.orders", frozenset("ab"), NOW)]}),
         ({}, {"stuck": {"public.items"}}),
         ({}, {"indexes_of": {"public.orders": 15}}),
         ({"priority": 3}, {}),

@@ -32,13 +32,13 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == CELL:
                 row, column, state = value
-                rows.setdefault(row, {})[column] = state if report.passed else "RED"
+                rows.setdefault(row, {})[column] = state
     if not rows:
         return
     terminalreporter.section("crash matrix")
     terminalreporter.line(f"points that are drawn: {SEED}={os.environ[SEED]} draws the same")
-    order = [cell.row for scenario in SCENARIOS for cell in cells(scenario)]
-    rows = dict(sorted(rows.items(), key=lambda row: order.index(row[0])))
+    order = {cell.row: n for n, cell in enumerate(cell for scenario in SCENARIOS for cell in cells(scenario))}
+    rows = dict(sorted(rows.items(), key=lambda row: order.get(row[0], len(order))))  # a stable sort
     width = max(map(len, rows)) + 2
     terminalreporter.line(" " * width + "".join(f"{fault:>16}" for fault in Fault))
     for row, found in rows.items():

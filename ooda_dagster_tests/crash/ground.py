@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy.engine import make_url
@@ -24,7 +25,23 @@ from ooda_dagster_tests.crash.scenarios import Scenario
 from ooda_dagster_tests.support import Database, dsn_of, wait_until
 
 #: What was committed outlives a kill: the kernel has it. Nobody else works here.
-_MORTAL = {"shared_buffers": "16MB", "max_connections": 40, "synchronous_commit": "on", "autovacuum": "off"}
+_MORTAL = {
+    "shared_buffers": "16MB",
+    "max_connections": 40,
+    "synchronous_commit": "on",
+    "autovacuum": "off",
+    # Of sessions that fell silent before they said how long they wait themselves.
+    "tcp_keepalives_idle": 2,
+    "tcp_keepalives_interval": 1,
+    "tcp_keepalives_count": 1,
+    "tcp_user_timeout": "2s",
+}
+_IMPATIENT = {
+    "keepalives_idle": "1",
+    "keepalives_interval": "1",
+    "keepalives_count": "1",
+    "tcp_user_timeout": "2000",
+}
 _ACTION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: The server writes it when a statement has ended well, before it answers.
 _ENDED = re.compile(r"LOG:  duration: \S+ ms  (?:statement|execute [^:]*): (.*) /\* ooda action (\S+) \*/\s*$", re.S)
@@ -78,6 +95,8 @@ class Ground:
     ledger: Ledger
     #: By action type: the catalogue of a change that nothing disturbed.
     after: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: By name: lives that nothing disturbed (`recorded.Recorded`).
+    recorded: dict[str, Any] = field(default_factory=dict)
 
     def stage(self, scenario: Scenario) -> Stage:
         """An empty database with `orders`, and a target that the ledger did not know."""
@@ -86,11 +105,18 @@ class Ground:
             self.database.execute(scenario.prepare, dsn=self.database.app)
         return stage
 
-    def through_proxies(self, stage: Stage) -> Stage:
-        """The same, for a worker whose network may be cut."""
-        observe, act = (_through(self.to_server, dsn) for dsn in (self.database.observe, self.database.act))
+    def through_proxies(self, stage: Stage, *, connect_timeout_s: int = 10) -> Stage:
+        """The same, for a worker whose network may be cut, or fall silent."""
+        observe, act, ledger_dsn = (
+            _through(proxy, dsn, connect_timeout_s)
+            for proxy, dsn in (
+                (self.to_server, self.database.observe),
+                (self.to_server, self.database.act),
+                (self.to_ledger, dsn_of(self.ledger)),
+            )
+        )
         target = PostgresTarget(stage.loop.name, observe, act)
-        ledger = Ledger(_through(self.to_ledger, dsn_of(self.ledger)))
+        ledger = Ledger(ledger_dsn)
         return Stage(self.database, replace(stage.loop, target=target, ledger=ledger))
 
     def heal(self) -> None:
@@ -109,7 +135,8 @@ class Ground:
         references |= {"OODA_CRASH_OBSERVE": self.database.observe, "OODA_CRASH_ACT": self.database.act}
         config.write_text(
             '[ledger]\nurl = "env:OODA_CRASH_LEDGER"\n'
-            f'[target.{stage.loop.name}]\nobserve = "env:OODA_CRASH_OBSERVE"\nact = "env:OODA_CRASH_ACT"\n'
+            f'[target.{stage.loop.name}]\nmode = "auto"\n'
+            'observe = "env:OODA_CRASH_OBSERVE"\nact = "env:OODA_CRASH_ACT"\n'
         )
         ran = CliRunner().invoke(app, ["recover", "--config", str(config)], env=references)
         assert ran.exit_code == 0, ran.output
@@ -179,5 +206,9 @@ def make_ground(home: Path) -> Iterator[Ground]:
         yield Ground(home, server, ledger_server, to_server, to_ledger, database, ledger)
 
 
-def _through(proxy: Proxy, dsn: str) -> str:
-    return make_url(dsn).set(port=proxy.port).render_as_string(hide_password=False)
+def _through(proxy: Proxy, dsn: str, connect_timeout_s: int) -> str:
+    """Where a network falls silent, a worker of the tests gives it up sooner than within a minute."""
+    url = (
+        make_url(dsn).set(port=proxy.port).update_query_dict({**_IMPATIENT, "connect_timeout": str(connect_timeout_s)})
+    )
+    return url.render_as_string(hide_password=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,7 +29,7 @@ class When(StrEnum):
 
 
 class Fault(StrEnum):
-    """What dies."""
+    """What dies, or falls silent."""
 
     WORKER = "worker -9"
     SERVER = "server -9"
@@ -39,6 +39,15 @@ class Fault(StrEnum):
     LEDGER_CUT = "ledger cut off"
     #: The connections end, and new ones come through.
     BLIP = "server blip"
+    #: Nothing comes through any more and nobody is told, until the worker has given up.
+    SERVER_SILENT = "server silent"
+    LEDGER_SILENT = "ledger silent"
+
+
+#: Those whose end is told to who is connected.
+DEATHS = (Fault.WORKER, Fault.SERVER, Fault.LEDGER, Fault.SERVER_CUT, Fault.LEDGER_CUT, Fault.BLIP)
+#: After these the server notices by itself that nobody waits for its answer.
+NOTICED = (Fault.WORKER, Fault.SERVER_CUT, Fault.BLIP, Fault.SERVER_SILENT)
 
 
 #: The transitions of a life, in order; those of the undo follow those of a build.
@@ -49,12 +58,47 @@ TRANSITIONS = {
 
 
 @dataclass(frozen=True)
+class Step:
+    """One thing that a worker does: a commit of the ledger, by its transition or its name, or a statement, by its text.
+
+    Texts are lower-case and end before an action's id, which differs in each life.
+    """
+
+    what: str
+    is_statement: bool = False
+
+    def label(self, when: When) -> str:
+        if self.is_statement:
+            return f"{self.what}, {when}"
+        return f"{self.what}, unanswered" if when == When.UNANSWERED else f"{when} {self.what} is committed"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a worker is. ordinal: of its step; number: of its statement; when: all that may be meant by it."""
+
+    step: Step
+    ordinal: int
+    number: int | None
+    when: tuple[When, ...]
+
+
+#: Whether a worker is to stop there.
+Stop = Callable[[Moment], bool]
+
+
+@dataclass(frozen=True)
 class Point:
     """`at` is a transition, or the number of a statement."""
 
     direction: Direction
     at: State | int
     when: When
+
+    def is_at(self, moment: Moment) -> bool:
+        at = moment.number if moment.step.is_statement else moment.step.what
+        # A state is text, and never equal to a number.
+        return at == self.at and self.when in moment.when
 
     def label(self, scenario: Scenario) -> str:
         if isinstance(self.at, State):
@@ -69,6 +113,10 @@ class Cell:
     scenario: Scenario
     point: Point
     fault: Fault
+
+    @property
+    def direction(self) -> Direction:
+        return self.point.direction
 
     @property
     def row(self) -> str:
@@ -97,8 +145,18 @@ def points(scenario: Scenario) -> Iterator[Point]:
 def cells(scenario: Scenario) -> Iterator[Cell]:
     """The matrix of an action type."""
     for point in points(scenario):
-        for fault in Fault:
-            # That a commit's answer is lost is nothing to those who do not wait for it.
-            deaf = isinstance(point.at, State) and point.when == When.UNANSWERED
-            if not deaf or fault in (Fault.LEDGER, Fault.LEDGER_CUT):
+        for fault in DEATHS:
+            if not is_deaf(point.when, fault, is_commit=isinstance(point.at, State)):
                 yield Cell(scenario, point, fault)
+
+
+def silences(scenario: Scenario) -> Iterator[Cell]:
+    """What falls silent is what the worker talks to: the server at a statement, the ledger at a commit."""
+    for point in points(scenario):
+        yield Cell(scenario, point, Fault.LEDGER_SILENT if isinstance(point.at, State) else Fault.SERVER_SILENT)
+
+
+def is_deaf(when: When, fault: Fault, *, is_commit: bool) -> bool:
+    """That a commit's answer is lost is nothing to those who do not wait for it."""
+    waiting = (Fault.LEDGER, Fault.LEDGER_CUT, Fault.LEDGER_SILENT)
+    return is_commit and when == When.UNANSWERED and fault not in waiting

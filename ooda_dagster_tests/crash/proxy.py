@@ -1,8 +1,10 @@
-"""A network that can be cut: a TCP forwarder between a client and a PostgreSQL server, which sees the wire."""
+"""A network that can be cut, or fall silent: a TCP forwarder before a PostgreSQL server, which sees the wire."""
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +15,15 @@ from ooda_dagster_tests.support import wait_until
 #: ReadyForQuery outside a transaction: the last message of a server's answer.
 _ANSWERED = b"Z\x00\x00\x00\x05I"
 _MOST = 1 << 16
+#: <asm-generic/socket.h>, and a classic BPF program of one instruction: `ret #0`, keep no byte of any packet.
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27
+_KEEP_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
+
+
+def _deafen(end: socket.socket) -> None:
+    """Have the kernel drop all that comes in for a socket, unacknowledged, as if its machine were gone."""
+    program = ctypes.create_string_buffer(_KEEP_NOTHING)
+    end.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
 
 
 class Proxy:
@@ -24,6 +35,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pipes: list[_Pipe] = []
+        self._lost: list[_Pipe] = []
         self._cut = False
         self._marker: bytes | None = None
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
@@ -43,14 +55,31 @@ class Proxy:
         """Both sides of every connection see it end, and none comes through until `mend`. Held answers are lost."""
         with self._lock:
             self._cut, self._marker = True, None
-            pipes, self._pipes = self._pipes, []
+            pipes, self._pipes, self._lost = self._pipes + self._lost, [], []
         for pipe in pipes:
+            pipe.close()
+
+    def silence(self) -> None:
+        """Packets are lost both ways, also those that open or end a connection, and nobody is told, until `mend`.
+
+        What was connected then stays lost for good.
+        """
+        with self._lock:
+            self._marker = None
+            long_lost, lost = self._lost, self._pipes
+            self._pipes, self._lost = [], lost
+            _deafen(self._listener)
+        for pipe in lost:
+            pipe.silence()
+        for pipe in long_lost:  # both their ends have given up
             pipe.close()
 
     def mend(self) -> None:
         """Connections come through again."""
         with self._lock:
             self._cut = False
+            with suppress(OSError):  # none is attached
+                self._listener.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
     def hold(self, after: bytes) -> None:
         """From when a client sends `after` (lower case), keep the answers to it: the server works, the client waits."""
@@ -132,6 +161,12 @@ class _Pipe:
                 self._held += data
                 return
         self._client.sendall(data)
+
+    def silence(self) -> None:
+        """Nothing comes in any more from either side, so nothing is sent on either."""
+        for end in (self._client, self._server):
+            with suppress(OSError):
+                _deafen(end)
 
     def release(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Does the matrix turn red where the product is broken? Three bugs that a journal must not have, put into it."""
+"""Does the matrix turn red where the product is broken? Bugs that a journal must not have, put into it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import pytest
 
 from ooda_dagster.actions import recovery
 from ooda_dagster.actions.base import ActionType, Presence
+from ooda_dagster.actions.create_index import CreateIndex
 from ooda_dagster.core.journal import State
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.targets.base import Acting
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.crash.crash import crash
 from ooda_dagster_tests.crash.ground import Ground
+from ooda_dagster_tests.crash.lives import Kind, lives
 from ooda_dagster_tests.crash.points import Cell, Direction, Fault, Point, When
+from ooda_dagster_tests.crash.recorded import LifeCell, crash_in, record
 from ooda_dagster_tests.crash.scenarios import SCENARIOS
 
 _INDEX = next(scenario for scenario in SCENARIOS if scenario.action_type == "IndexOptimization")
@@ -98,3 +101,32 @@ def test_the_matrix_sees_a_recovery_that_drops_first(
     monkeypatch.setattr(recovery, "settle", drop_first)
     with pytest.raises(AssertionError, match="the server had"):
         crash(ground, cell)
+
+
+def debris_removed_late(own: Stage) -> None:
+    """A recovery calls an action failed, and then removes what was begun."""
+
+    def remember(kind: CreateIndex, *what: Any) -> list[str]:
+        owed.append(lambda: remove(kind, *what))
+        return []
+
+    def transition(write: Callable[..., Action], action_id: str, to: State, **options: Any) -> Action:
+        written = write(action_id, to, **options)
+        while owed:
+            owed.pop()()
+        return written
+
+    owed: list[Callable[[], object]] = []
+    remove = CreateIndex.remove_debris
+    CreateIndex.remove_debris = remember  # type: ignore[method-assign]
+    _wrap(own.ledger, transition)
+
+
+def test_the_matrix_sees_a_recovery_that_dies_before_it_did_what_it_wrote(ground: Ground) -> None:
+    life = next(x for x in lives(Kind.RECOVERY, _INDEX) if x.name.endswith("create index concurrently, running"))
+    recorded = record(ground, life, thoroughly=False)
+    assert [step.what for step in recorded.steps][1:] == [State.FAILED]
+    assert crash_in(ground, LifeCell(recorded, 1, When.AFTER, Fault.WORKER)) == State.FAILED
+    with pytest.raises(AssertionError, match="half done"):
+        # With the mutant, the journal's word comes first.
+        crash_in(ground, LifeCell(recorded, 0, When.AFTER, Fault.WORKER), debris_removed_late)

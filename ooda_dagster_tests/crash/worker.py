@@ -1,16 +1,17 @@
-"""A process that applies or undoes an action with the product's own code, and stops where a crash is wanted.
+"""A process that does a work of the product's own code, and stops where a crash is wanted.
 
-It is forked, works through the proxies, and tells over a pipe when it has come to its point; then it waits for a word.
+It is forked, works through the proxies, and tells over a pipe when it has come to a stop; then it waits for a word.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,29 +19,33 @@ from typing import Any
 from sqlalchemy import event
 
 from ooda_dagster.core.journal import State
-from ooda_dagster.ledger import Action, Ledger, LedgerUnreachableError
-from ooda_dagster.loop.by_hand import approve_action, rollback
+from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster_tests.actions import stage as processes
 from ooda_dagster_tests.actions.stage import Stage
-from ooda_dagster_tests.crash.points import Cell, Direction, Point, When
+from ooda_dagster_tests.crash.points import Moment, Step, Stop, When
 
 _PATIENCE_S = 60
+#: A statement's text before an id of an action, or before its mark.
+_BEFORE_ID = re.compile(r" /\*|[0-9a-f]{8}-[0-9a-f]{4}-")
 
+#: What the worker does; its last word.
+Work = Callable[[Stage], str]
 #: Breaks the product's code in the worker, before it begins; the matrix must see it.
 Mutation = Callable[[Stage], None]
 
 
 @dataclass
 class Doomed:
-    """The worker, seen from outside."""
+    """The worker, seen from outside. steps: what it did, once it ended by itself."""
 
     pid: int
     _pipe: Connection
+    steps: list[Step] = field(default_factory=list)
 
     def await_point(self) -> None:
-        """Until it has come to its point, where it waits."""
+        """Until it has come to its next stop, where it waits."""
         said = self._receive()
         assert said == "reached", f"the worker did not come to its point: {said}"
 
@@ -62,27 +67,33 @@ class Doomed:
     def _receive(self) -> str:
         assert self._pipe.poll(_PATIENCE_S), f"the worker is silent for {_PATIENCE_S} s"
         try:
-            return self._pipe.recv()
+            said = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             return "killed"
+        if isinstance(said, list):
+            self.steps = said
+            return self._receive()
+        return said
 
 
-def start(stage: Stage, cell: Cell, mutation: Mutation | None = None) -> Doomed:
-    """The worker of a cell, on a stage whose connections lead through proxies."""
+def start(stage: Stage, work: Work, stops: Sequence[Stop], mutation: Mutation | None = None) -> Doomed:
+    """A worker on a stage whose connections lead through proxies. It stops at each of `stops`, in their order."""
     ours, theirs = Pipe()
 
     def run(own: Stage) -> None:
         ours.close()
-        _Tripwire(cell.point, theirs).install(own.ledger)
+        tripwire = _Tripwire(stops, theirs)
+        tripwire.install(own.ledger)
         if mutation is not None:
             mutation(own)
         try:
-            note = _work(own, cell)
+            note = work(own)
         except (TargetError, LedgerUnreachableError) as error:
             note = f"{type(error).__name__}: {error}"
         except BaseException:
             theirs.send(traceback.format_exc())
             raise
+        theirs.send(tripwire.steps)
         theirs.send(note)
 
     pid = processes.worker(stage, run)
@@ -90,54 +101,65 @@ def start(stage: Stage, cell: Cell, mutation: Mutation | None = None) -> Doomed:
     return Doomed(pid, ours)
 
 
-def _work(stage: Stage, cell: Cell) -> str:
-    loop, by = stage.loop, "ann"
-    if cell.point.direction == Direction.UNDO:
-        (action,) = loop.ledger.actions.list(loop.name)
-        return rollback(loop, action, by=by).note
-    action = loop.ledger.actions.propose(loop.name, cell.scenario.proposal(stage), by=by, now=loop.clock())
-    action = approve_action(loop, action, by=by)
-    (outcome,) = loop.executor(by).apply([action])
-    return outcome.note
-
-
 class _Tripwire:
-    """Stops the process once, at its point."""
+    """Stops the process at each of its stops, once, and notes every step."""
 
-    def __init__(self, point: Point, pipe: Connection) -> None:
-        self._point, self._pipe = point, pipe
-        self._committing: State | None = None
+    def __init__(self, stops: Sequence[Stop], pipe: Connection) -> None:
+        self._stops = list(stops)
+        self._pipe = pipe
+        self._committing: int | None = None  # ordinal of its step
         self._sent = 0
-        self._tripped = False
+        self.steps: list[Step] = []
 
     def install(self, ledger: Ledger) -> None:
-        actions, begin = ledger.actions, PostgresActing._send
+        actions, looks, begin = ledger.actions, ledger.verifications, PostgresActing._send
         actions.transition = self._journalled(actions.transition, lambda args: args[1])
         actions.propose = self._journalled(actions.propose, lambda _: State.PROPOSED)
-        event.listen(ledger.engine, "commit", lambda _: self._at(self._committing, When.BEFORE, When.UNANSWERED))
+        for book, name, what in (
+            (actions, "note", "a note"),
+            (actions, "record_improvement", "the improvement"),
+            (actions, "learned", "what was learned"),
+            (looks, "record", "a look"),
+            (looks, "update", "the verification"),
+        ):
+            setattr(book, name, self._journalled(getattr(book, name), lambda _, what=what: what))
+        event.listen(ledger.engine, "commit", lambda _: self._before_commit())
 
         def send(session: PostgresActing, statement: str, values: Sequence[str]) -> None:
-            self._at(self._sent, When.BEFORE, When.RUNNING, When.UNANSWERED)
-            self._sent += 1
+            self._sending(statement)
             begin(session, statement, values)
 
         PostgresActing._send = send  # type: ignore[method-assign]
 
-    def _journalled(self, write: Callable[..., Action], to: Callable[[Any], State]) -> Callable[..., Action]:
-        def transition(*args: Any, **options: Any) -> Action:
-            self._committing = to(args)
+    def _journalled(self, write: Callable[..., Any], what: Callable[[Any], str]) -> Callable[..., Any]:
+        def transition(*args: Any, **options: Any) -> Any:
+            ordinal = self._begin(Step(what(args)))
+            self._committing = ordinal
             try:
                 written = write(*args, **options)
             finally:
                 self._committing = None
-            self._at(to(args), When.AFTER)
+            self._at(ordinal, None, When.AFTER)
             return written
 
         return transition
 
-    def _at(self, at: State | int | None, *when: When) -> None:
-        # A state is text, and never equal to a number.
-        if not self._tripped and at == self._point.at and self._point.when in when:
-            self._tripped = True
+    def _before_commit(self) -> None:
+        if self._committing is not None:
+            self._at(self._committing, None, When.BEFORE, When.UNANSWERED)
+
+    def _sending(self, statement: str) -> None:
+        text = _BEFORE_ID.split(statement, maxsplit=1)[0].lower()
+        number, self._sent = self._sent, self._sent + 1
+        self._at(self._begin(Step(text, is_statement=True)), number, When.BEFORE, When.RUNNING, When.UNANSWERED)
+
+    def _begin(self, step: Step) -> int:
+        self.steps.append(step)
+        return len(self.steps) - 1
+
+    def _at(self, ordinal: int, number: int | None, *when: When) -> None:
+        moment = Moment(self.steps[ordinal], ordinal, number, when)
+        while self._stops and self._stops[0](moment):
+            self._stops.pop(0)
             self._pipe.send("reached")
             self._pipe.recv()

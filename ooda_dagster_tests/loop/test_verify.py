@@ -20,9 +20,11 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.alerts import watch
+from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.verify import due_looks, verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, EXTENDED, TARGET, applied, catalogue
+from ooda_dagster_tests.loop.ground import no_results
 
 _BUCKET_S, _CALLS = 2, 20
 _BEFORE_S, _AGO_S = 60, 50  # the baseline's length, and how long ago the deed was
@@ -186,6 +188,20 @@ def test_of_a_set_the_one_that_is_used_least_goes_and_the_rest_is_judged_anew(st
     assert stage.loop.clock() - still.acted_until < timedelta(seconds=10)
 
 
+def test_of_a_set_what_is_left_is_not_judged_by_what_was_undone(stage: Stage) -> None:
+    """By a look that broke off before it noted that, or by hand."""
+    useful, harmful = stage.built(ON_CUSTOMER), stage.built(ON_STATUS)
+    history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
+    judged(stage, useful, harmful)
+    used(stage)
+    assert stage.rollback(harmful).done
+    assert verify(stage.loop) == []
+    assert stage.now(useful).state == State.VERIFYING
+    (still,) = opened(stage)
+    assert still.next_look_at is not None
+    assert still.next_look_at > stage.loop.clock()
+
+
 def test_in_a_mode_that_does_not_act_the_undo_is_left_to_a_person(stage: Stage) -> None:
     action = stage.built()
     history(stage, {"t": (1.0, 3.0), "c": (1.0, 1.0)})
@@ -253,6 +269,49 @@ def test_without_any_control_a_change_is_unattributed_and_kept_at_the_deadline(s
     used(stage)
     (ended,) = verify(stage.loop)
     assert (ended.state, ended.outcome) == (State.KEPT, Outcome.UNATTRIBUTED)
+
+
+class DiedError(Exception):
+    """In the place of a process's end."""
+
+
+@pytest.mark.parametrize("write", ["record", "transition", "record_improvement"])
+def test_a_verdict_that_breaks_off_after_a_write_is_given_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    book = stage.ledger.verifications if write == "record" else stage.ledger.actions
+    wrote = getattr(book, write)
+
+    def last(*args: Any, **options: Any) -> None:
+        wrote(*args, **options)
+        raise DiedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(book, write, last)
+        with pytest.raises(DiedError):
+            learn(stage.loop, no_results(stage.loop))
+    learn(stage.loop, no_results(stage.loop))
+    assert stage.now(action).state == State.KEPT
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert float(row["latency_improvement"]) == pytest.approx(50, abs=3)
+    assert opened(stage) == []
+
+
+def test_an_undo_that_recovery_finished_is_in_the_improvement_history(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {"t": (10.0, 5.0), "c": (1.0, 1.0)})
+    judged(stage, action)
+    used(stage)
+    verify(stage.loop)
+    stage.ledger.actions.transition(action.action_id, State.REVERTING, actor="ann")  # and its worker dies
+    assert len(stage.recover()) == 1
+    learn(stage.loop, no_results(stage.loop))
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert row["was_rolled_back"]
 
 
 def test_what_was_undone_by_hand_meanwhile_is_not_judged(stage: Stage) -> None:

@@ -33,7 +33,7 @@ _LOCK_SPACE = 0x6F6F6461
 _BUILD_SPACE = _LOCK_SPACE + 1
 #: Two that claim a server in the same moment see each other, step back, and try again after unequal pauses.
 _CLAIMS, _CLAIM_PAUSE_S = 5, 0.2
-_CLAIMING = "claiming the server"
+_OPENING, _CLAIMING, _RIGHTS = "opening an acting session", "claiming the server", "reading rights"
 #: From this version on, a membership says whether the member may SET ROLE.
 _HAS_SET = 160_000
 
@@ -42,21 +42,24 @@ class PostgresActing:
     """Implements `targets.base.Acting`."""
 
     def __init__(self, connection: psycopg.Connection[Any], application_name: str) -> None:
+        """Raises RefusedError on a standby, TargetError where the server does not answer."""
         self.connection = connection
         self.application_name = application_name
-        # What the journal calls done must outlive a crash of the server, whatever the database is set to.
-        connection.execute(
+        # What the journal calls done must outlive a crash of the server and reach a standby, whatever the database has.
+        self._rows(
+            _OPENING,
             marked(
                 "select pg_catalog.set_config('synchronous_commit', 'local', false) "
                 "where pg_catalog.current_setting('synchronous_commit') = 'off'"
-            )
+            ),
         )
-        row = connection.execute(
+        row = self._row(
+            _OPENING,
             marked(
                 "select a.pid, a.backend_start, pg_catalog.pg_is_in_recovery() as in_recovery, a.datname "
                 "from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()"
-            )
-        ).fetchone()
+            ),
+        )
         assert row is not None
         self.backend_pid: int = row.pid
         self.backend_start: datetime = row.backend_start
@@ -82,12 +85,10 @@ class PostgresActing:
         """
         for attempt in range(1, _CLAIMS + 1):
             self._build_lock("pg_try_advisory_lock")
-            try:
-                other = self.connection.execute(query("read_builders"), {"space": _BUILD_SPACE}).fetchone()
-            except psycopg.Error as error:
-                raise translate(error, _CLAIMING) from error
-            if other is None:
+            others = self._rows(_CLAIMING, query("read_builders"), {"space": _BUILD_SPACE})
+            if not others:
                 return
+            other = others[0]
             self._build_lock("pg_advisory_unlock")
             if attempt == _CLAIMS:
                 raise RefusedError(
@@ -99,12 +100,16 @@ class PostgresActing:
     def _build_lock(self, function: LiteralString) -> None:
         self._row(_CLAIMING, marked(f"select pg_catalog.{function}(%s, 0)"), _BUILD_SPACE)
 
-    def _row(self, doing: str, asked: sql.SQL, *values: Any) -> Any:
-        """The first row of an answer, or None. Raises TargetError."""
+    def _rows(self, doing: str, asked: sql.SQL, values: Any = None) -> list[Any]:
+        """The rows of an answer, none where it has none. Raises TargetError."""
         try:
-            return self.connection.execute(asked, values).fetchone()
+            return self.connection.execute(asked, values).fetchall()
         except psycopg.Error as error:
             raise translate(error, doing) from error
+
+    def _row(self, doing: str, asked: sql.SQL, *values: Any) -> Any:
+        """The first row of an answer, or None."""
+        return next(iter(self._rows(doing, asked, values or None)), None)
 
     def execute(
         self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float, values: Sequence[str] = ()
@@ -162,26 +167,25 @@ class PostgresActing:
 
     def closed_schemas(self, owner: str) -> list[str]:
         """Schemas in which `owner` has tables and may not create, so not build an index either."""
-        return [row.name for row in self.connection.execute(query("read_closed_schemas"), {"role": owner})]
+        return [row.name for row in self._rows(_RIGHTS, query("read_closed_schemas"), {"role": owner})]
 
     def is_superuser(self, role: str) -> bool:
         """Whoever may become a superuser is one."""
-        row = self.connection.execute(
-            marked("select rolsuper as yes from pg_catalog.pg_roles where rolname = %s"), (role,)
-        ).fetchone()
+        asked = marked("select rolsuper as yes from pg_catalog.pg_roles where rolname = %s")
+        row = self._row(_RIGHTS, asked, role)
         return bool(row and row.yes)
 
     def sees_load(self) -> bool:
         """Whether other roles' transactions are seen, which a build must not wait for."""
         asked = marked("select pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'usage') as may")
-        row = self.connection.execute(asked).fetchone()
+        row = self._row(_RIGHTS, asked)
         return bool(row and row.may)
 
     def _may_become(self, role: str) -> bool:
         # Before 16 every member may; since then, who was granted it with SET.
         how = "SET" if self.connection.info.server_version >= _HAS_SET else "MEMBER"
         asked = marked("select pg_catalog.pg_has_role(current_user, %s, %s) as may")
-        row = self.connection.execute(asked, (role, how)).fetchone()
+        row = self._row(_RIGHTS, asked, role, how)
         return bool(row and row.may)
 
     def _become(self, role: str) -> bool:
@@ -196,14 +200,15 @@ class PostgresActing:
 
     def owners(self) -> dict[str, bool]:
         """Owners of user tables, and whether this role may become each of them."""
-        rows = self.connection.execute(
+        rows = self._rows(
+            _RIGHTS,
             marked(
                 "select distinct r.rolname as owner "
                 "from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner "
                 "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') "
                 "and n.nspname not in ('pg_catalog', 'information_schema', 'ooda') and n.nspname !~ '^pg_' order by 1"
-            )
-        ).fetchall()
+            ),
+        )
         return {row.owner: self._may_become(row.owner) for row in rows}
 
     def backend_alive(self, pid: int, started: datetime) -> bool:

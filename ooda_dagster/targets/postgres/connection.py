@@ -10,21 +10,22 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Buffer, Loader
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import set_json_loads
 
+from ooda_dagster.core.keep_alive import patience
 from ooda_dagster.targets.base import RefusedError, TargetUnreachableError
 from ooda_dagster.targets.postgres.connection_errors import FORM, explain, translate
 from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 
-CONNECT_TIMEOUT_S = 10
-#: A host that vanished tells nobody, and no timeout of the server's helps: its session is given up within a minute.
-#: Where something between drops silent connections, the probes also keep that of a long CREATE INDEX.
-_ALIVE: dict[str, Any] = {
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
+#: The server's names of what libpq calls otherwise: it must notice, too, that we are gone, or its session would hold
+#: the lock for hours.
+_ALIVE_THERE = {
+    "keepalives_idle": "tcp_keepalives_idle",
+    "keepalives_interval": "tcp_keepalives_interval",
+    "keepalives_count": "tcp_keepalives_count",
+    "tcp_user_timeout": "tcp_user_timeout",
 }
 
 #: Of a session that only looks. The server itself refuses writes in it.
@@ -86,7 +87,11 @@ def connect(
     dsn: str, application_name: str, settings: Mapping[str, str], *, connect_timeout_s: int | None = None
 ) -> psycopg.Connection[Any]:
     """An autocommit session. Raises TargetUnreachableError with the server's own words, never with the password."""
-    connection = _open(psycopg.Connection, dsn, application_name, connect_timeout_s)
+    alive = _patience(dsn)
+    if connect_timeout_s:
+        alive["connect_timeout"] = connect_timeout_s
+    connection = _open(psycopg.Connection, dsn, application_name, alive)
+    settings = {**settings, **{there: str(alive[here]) for here, there in _ALIVE_THERE.items()}}
     # Bytes of a SQL_ASCII database are of no encoding: asked for as UTF-8, one that is none fails the statement.
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         settings = {**settings, "client_encoding": "SQL_ASCII"}
@@ -102,27 +107,31 @@ def connect(
                 "a connection pooler stands between us and the server: a session's lock and limits would be lost; "
                 "give the acting connection the server's own port"
             )
-        pooled = _open(PooledConnection, dsn, application_name, connect_timeout_s)
+        pooled = _open(PooledConnection, dsn, application_name, alive)
         pooled.settings = settings
         return _checked(pooled, marked("select 1 as answer"))
     return _checked(connection, _opening(settings))
 
 
-def _open(kind: type[_C], dsn: str, application_name: str, connect_timeout_s: int | None) -> _C:
+def _patience(dsn: str) -> dict[str, Any]:
+    try:
+        return patience(conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError:
+        # libpq's words quote the URL, with its password
+        raise TargetUnreachableError(f"the connection URL cannot be read; {FORM}") from None
+
+
+def _open(kind: type[_C], dsn: str, application_name: str, alive: Mapping[str, Any]) -> _C:
     try:
         return kind.connect(
             dsn,
             autocommit=True,
             application_name=application_name,
-            connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             row_factory=namedtuple_row,  # type: ignore[arg-type]
             prepare_threshold=None,  # a pooler may hand each statement to another backend
             client_encoding="UTF8",
-            **_ALIVE,
+            **alive,
         )
-    except psycopg.ProgrammingError:
-        # libpq's words quote the URL, with its password
-        raise TargetUnreachableError(f"the connection URL cannot be read; {FORM}") from None
     except psycopg.OperationalError as error:
         raise explain(error, dsn) from None
 

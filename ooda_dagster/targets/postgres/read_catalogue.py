@@ -93,6 +93,7 @@ def index_of(row: Any) -> Index:
         replica_identity=row.replica_identity,
         comment=row.comment,
         altered=row.altered,
+        attached=row.attached,
     )
 
 

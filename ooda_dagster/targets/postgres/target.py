@@ -84,11 +84,8 @@ class PostgresTarget:
         application_name = f"ooda/{self.name}/{phase}"[:63]
         connection = connect(self._act_dsn, application_name, ACTING_SETTINGS)
         with closing(connection):  # whatever ended the block: a session that stays would go on with its statement
-            try:
-                session = PostgresActing(connection, application_name)
-                refuse_another(self.name, observed, read_place(connection))
-            except psycopg.Error as error:
-                raise translate(error, "opening an acting session") from error
+            session = PostgresActing(connection, application_name)
+            refuse_another(self.name, observed, read_place(connection))
             yield session
 
     def _place(self) -> Place:

@@ -23,6 +23,7 @@ select c.oid, n.nspname as schema, c.relname as name, i.indrelid as table_oid, t
            and not exists (select from pg_catalog.pg_db_role_setting d
                            where pg_catalog.array_to_string(d.setconfig, ' ') like '%%default_tablespace=%%')) as altered,
        exists (select from pg_catalog.pg_attribute o where o.attrelid = c.oid and o.attoptions is not null) as has_options,
+       c.relispartition as attached,
        case when not veiled then (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                    'name', a.attname,
                    'expression', case when k.attnum = 0 then pg_catalog.pg_get_indexdef(c.oid, k.n::int, true) end,
