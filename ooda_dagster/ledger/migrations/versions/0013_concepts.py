@@ -3,7 +3,7 @@
 What was found in embeddings, how far they are counted, and what became of each concept.
 
 Revision ID: 0013
-Revises: 0009
+Revises: 0011
 """
 
 from __future__ import annotations
