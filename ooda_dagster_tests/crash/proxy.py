@@ -114,7 +114,7 @@ class Proxy:
                     client.close()
                     continue
             try:
-                server = socket.create_connection(("127.0.0.1", self._upstream()), timeout=5)
+                server = socket.create_connection(("127.0.0.1", self._upstream()), timeout=20)
             except OSError:  # the server is dead
                 client.close()
                 continue
