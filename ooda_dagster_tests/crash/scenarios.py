@@ -117,7 +117,7 @@ SCENARIOS = (
         state="select reltuples, relpages, relallvisible, (select string_agg(s::text, '; ' order by attname) "
         # each stage has other times in `placed`
         "from pg_stats s where tablename = 'orders' and attname <> 'placed') from pg_class "
-        "where oid = 'orders'::regclass",
+        "where oid = to_regclass('orders')",
         forgotten=True,
     ),
     Scenario(

@@ -27,6 +27,8 @@ from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.crash.points import Moment, Step, Stop, When
 
 _PATIENCE_S = 60
+#: Characters of a statement that tell it from others; the server shows a longer one cut.
+_MOST = 80
 #: A statement's text before an id of an action, or before its mark.
 _BEFORE_ID = re.compile(r" /\*|[0-9a-f]{8}-[0-9a-f]{4}-")
 
@@ -149,7 +151,7 @@ class _Tripwire:
             self._at(self._committing, None, When.BEFORE, When.UNANSWERED)
 
     def _sending(self, statement: str) -> None:
-        text = _BEFORE_ID.split(statement, maxsplit=1)[0].lower()
+        text = _BEFORE_ID.split(statement, maxsplit=1)[0].lower()[:_MOST]
         number, self._sent = self._sent, self._sent + 1
         self._at(self._begin(Step(text, is_statement=True)), number, When.BEFORE, When.RUNNING, When.UNANSWERED)
 
