@@ -106,16 +106,36 @@ class Detection(_Body):
     not_judged: list[str] = Field(default_factory=list)
 
 
+class ModelSeen(_Body):
+    """What was asked of a model for one operation in the lookback. `share` is of all requests."""
+
+    model_id: str
+    operation: str
+    requests: int
+    failed: int
+    avg_duration_ms: float | None  # of durations above zero
+    max_duration_ms: float
+    tokens: float
+    share: float
+
+
+#: full: all there is; performance: statements and requests; models: requests by model; embeddings: concepts.
+Scope = Literal["full", "performance", "embeddings", "models"]
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
     phase: ClassVar[str] = "observe"
 
     mode: Mode
-    scope: Literal["full", "performance", "embeddings", "models"] = "full"
+    scope: Scope = "full"
+    tenant: str | None = None  # requests are this tenant's; statements are everybody's
     lookback_hours: float
     total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None
+    irregular: dict[str, int] = Field(default_factory=dict)  # requests that do not count as they should, by reason
+    models: list[ModelSeen] = Field(default_factory=list)  # the most asked
     anomaly_count: int | None = None  # None: requests were not scored
     anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
     detection: Detection | None = None

@@ -4,7 +4,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -32,15 +32,20 @@ class CycleConfig(dg.Config):
 
     dry_run: bool = False
     lookback_hours: float | None = None
+    scope: Literal["full", "performance", "embeddings", "models"] = "full"  # of what is observed
+    tenant: str | None = None  # whose requests; none: everybody's
 
 
 def observations(
     context: dg.AssetExecutionContext, config: CycleConfig, ooda: dg.ResourceParam[Ooda]
 ) -> Iterator[dg.Output]:
     def look(loop: Loop, begun: Cycle, asked: Analyze) -> Observation:
-        return observe.observe(loop, begun, lookback_hours=config.lookback_hours or asked.lookback_hours)
+        hours = config.lookback_hours or asked.lookback_hours
+        return observe.observe(loop, begun, lookback_hours=hours, scope=config.scope, tenant=config.tenant)
 
-    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=config.lookback_hours is not None)
+    # Somebody asked for a view of their own: what another cycle found is no answer.
+    own = config.lookback_hours is not None or config.scope != "full" or config.tenant is not None
+    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=own)
 
 
 def hypotheses(

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
+from ooda_dagster.core.messages import Anomaly, Detection, ModelSeen, Observation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
@@ -25,6 +25,8 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "requests": number(
             message.total_inferences, "the target has no table of inference requests that can be counted"
         ),
+        "requests_by_model": table([_model(m) for m in message.models[:_TOP]], "none were counted"),
+        "irregular_requests": some_json(message.irregular),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
         "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
         "detection": _detection(message.detection),
@@ -53,9 +55,21 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return found | {
         "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+        "scope": message.scope if message.tenant is None else f"{message.scope}, requests of one tenant",
         "mode": str(message.mode),
         "load": some_json(message.load),
         "server": some_json(message.server),
+    }
+
+
+def _model(seen: ModelSeen) -> dict[str, Any]:
+    return {
+        "model": cut(seen.model_id, 30),
+        "operation": cut(seen.operation, 30),
+        "requests": seen.requests,
+        "failed": seen.failed,
+        "mean ms": seen.avg_duration_ms,
+        "share %": 100 * seen.share,
     }
 
 

@@ -16,6 +16,7 @@ from ooda_dagster.ledger.tables.cycles import analyze_queue, cycle, cycle_run, d
 from ooda_dagster.ledger.tables.days import workload_day
 from ooda_dagster.ledger.tables.requests import (
     request_batch,
+    request_file,
     request_progress,
     request_read,
     request_rollup,
@@ -48,6 +49,7 @@ __all__ = [
     "message",
     "metadata",
     "request_batch",
+    "request_file",
     "request_progress",
     "request_read",
     "request_rollup",

@@ -20,7 +20,7 @@ from ooda_dagster.targets.postgres.queries import MARKER, marked, trusted
 CONNECT_TIMEOUT_S = 10
 #: A host that vanished tells nobody, and no timeout of the server's helps: its session is given up within a minute.
 #: Where something between drops silent connections, the probes also keep that of a long CREATE INDEX.
-_ALIVE: dict[str, Any] = {
+ALIVE: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -71,7 +71,7 @@ class PooledConnection(psycopg.Connection[Any]):
         super().execute(marked("begin read only"))
         self._held = True
         try:
-            super().execute(_opening(self.settings, local=True))
+            super().execute(opening(self.settings, local=True))
             yield
         finally:
             self._held = False
@@ -105,7 +105,7 @@ def connect(
         pooled = _open(PooledConnection, dsn, application_name, connect_timeout_s)
         pooled.settings = settings
         return _checked(pooled, marked("select 1 as answer"))
-    return _checked(connection, _opening(settings))
+    return _checked(connection, opening(settings))
 
 
 def _open(kind: type[_C], dsn: str, application_name: str, connect_timeout_s: int | None) -> _C:
@@ -118,7 +118,7 @@ def _open(kind: type[_C], dsn: str, application_name: str, connect_timeout_s: in
             row_factory=namedtuple_row,  # type: ignore[arg-type]
             prepare_threshold=None,  # a pooler may hand each statement to another backend
             client_encoding="UTF8",
-            **_ALIVE,
+            **ALIVE,
         )
     except psycopg.ProgrammingError:
         # libpq's words quote the URL, with its password
@@ -156,7 +156,7 @@ def _loads(data: str | bytes) -> Any:
     return json.loads(data if isinstance(data, str) else data.decode(errors="replace"))
 
 
-def _opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
+def opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
     """A session's, or a transaction's, first statement, with nothing in it that a search_path could lead astray.
 
     No SET: the server counts that as the same statement as the user's own, and only ours is marked.
