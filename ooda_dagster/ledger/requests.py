@@ -26,7 +26,7 @@ from ooda_dagster.ledger.timer import pull
 
 #: Where keys are kept that age by the id and not by the hour.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
-_CHUNK = 1000
+_CHUNK = 10_000
 #: Requests for an analysis are shown for 7 days.
 _ASKED_KEPT = timedelta(days=9)
 
@@ -317,13 +317,26 @@ class RequestBook:
             return True
 
 
+#: Columns travel as arrays: a statement with a parameter for each value takes longer to put together than to run.
+_TYPES = {
+    "minute": "timestamptz", "model": "text", "operation": "text", **dict.fromkeys(SUMS[:3], "bigint"),
+    **dict.fromkeys((*SUMS[3:], "max_ms"), "float8"),
+}  # fmt: skip
+_ADD = sa.text(
+    f"insert into ooda.request_rollup (target, {', '.join(_TYPES)}) "  # noqa: S608
+    f"select :target, * from unnest({', '.join(f'cast(:{name} as {kind}[])' for name, kind in _TYPES.items())}) "
+    "on conflict (target, minute, model, operation) do update set "
+    + ", ".join(f"{name} = request_rollup.{name} + excluded.{name}" for name in SUMS)
+    + ", max_ms = greatest(request_rollup.max_ms, excluded.max_ms)"
+)
+
+
 def _add(conn: sa.Connection, name: str, rollups: pd.DataFrame) -> None:
-    rows = [{"target": name, **row} for row in rollups.to_dict("records")]
-    for start in range(0, len(rows), _CHUNK):
-        row = insert(request_rollup).values(rows[start : start + _CHUNK])
-        merged: dict[str, Any] = {c: request_rollup.c[c] + row.excluded[c] for c in SUMS}
-        merged["max_ms"] = sa.func.greatest(request_rollup.c.max_ms, row.excluded.max_ms)
-        conn.execute(row.on_conflict_do_update(index_elements=["target", "minute", "model", "operation"], set_=merged))
+    for start in range(0, len(rollups), _CHUNK):
+        rows = rollups.iloc[start : start + _CHUNK]
+        minutes = {"minute": list(rows["minute"].dt.to_pydatetime())}
+        values = {column: minutes.get(column) or rows[column].tolist() for column in _TYPES}
+        conn.execute(_ADD, {"target": name, **values})
 
 
 def _drop_older(conn: sa.Connection, name: str, oldest: datetime) -> None:

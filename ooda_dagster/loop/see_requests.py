@@ -51,8 +51,8 @@ def see_requests(
 ) -> SeenRequests:
     """Count what is new, then tell of the lookback. What could not be seen is added to `blind`.
 
-    score: look for odd requests; tenant: tell of its requests only, which are summed by the source, as rollups know no
-    tenants.
+    score: look for odd requests, else at the models; tenant: tell of its requests only, which are summed by the
+    source, as rollups know no tenants.
     """
     taken = intake_session(loop, session, analysis_id=cycle.analysis_id)
     if taken.error:
@@ -67,7 +67,7 @@ def see_requests(
             if source is None:
                 return SeenRequests()
             odd = _odd(loop, source, cycle, since, now, blind) if score and loop.settings.detect.enabled else None
-            seen = _summed(loop, source, since, now, hours, blind, tenant)
+            seen = _summed(loop, source, since, now, hours, blind, tenant, by_model=not score)
             return replace(seen, odd=odd)
     except TargetError as error:
         blind.append(BlindSpot(what="inference requests", why=str(error)))
@@ -92,19 +92,22 @@ def _summed(
     hours: float,
     blind: list[BlindSpot],
     tenant: str | None,
+    by_model: bool,
 ) -> SeenRequests:
-    """Totals of the lookback: from the rollups, else counted at the source."""
+    """Totals of the lookback: from the rollups, else counted at the source; there by model where that is wanted."""
     book = loop.ledger.requests
     try:
         if tenant is not None:
             page = source.rolled_up(since, Judging.of(loop.settings.requests, now))
             return _told(SeenRequests(*_totals(page), page.left_out, _models(page.sums)), blind)
         irregular = book.irregular(loop.name, since) | _pending(loop, source)
-        known, by_model = book.totals(loop.name, since, now), book.by_model(loop.name, since, now)
-        if known is not None and by_model is not None:
-            return _told(SeenRequests(*known, irregular, _models(by_model)), blind)
-        _told(SeenRequests(irregular=irregular), blind)
-        return SeenRequests(*source.totals(since), irregular)
+        known, sums = book.totals(loop.name, since, now), book.by_model(loop.name, since, now)
+        if known is not None and sums is not None:
+            return _told(SeenRequests(*known, irregular, _models(sums)), blind)
+        if not by_model:
+            return _told(SeenRequests(*source.totals(since), irregular), blind)
+        page = source.rolled_up(since, Judging.of(loop.settings.requests, now))
+        return _told(SeenRequests(*_totals(page), page.left_out | _pending(loop, source), _models(page.sums)), blind)
     except TargetError as error:
         blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))
         return SeenRequests()

@@ -61,7 +61,8 @@ class PostgresRequestTable:
 
     @property
     def reader(self) -> str:
-        return "ADBC to Arrow" if self._why_not is None else f"row by row: {self._why_not}"
+        """By what single requests are read, and where it is not ADBC, why."""
+        return "ADBC to Arrow" if self._why_not is None else f"psycopg row by row: {self._why_not}"
 
     @property
     def _bound(self) -> str:
