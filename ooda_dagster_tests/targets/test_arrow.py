@@ -66,6 +66,7 @@ def test_both_give_the_same_rows_whatever_the_batches(filled: Database, monkeypa
             found = read(filled, by_arrow=by_arrow, say=lines.append)
             assert_frame_equal(found, whole, check_dtype=False)
     assert lines[0] == "777 of the newest requests are read, at most 200,000"
+    monkeypatch.setattr(newest_requests, "_WORTH_A_SESSION", 1)
     newest = read(filled, by_arrow=True, limit=6000)
     assert_frame_equal(newest, whole.tail(len(newest)).reset_index(drop=True), check_dtype=False)
     assert 5000 < len(newest) <= 6000
@@ -144,7 +145,23 @@ def test_every_statement_of_it_carries_our_mark(filled: Database) -> None:
     )
     texts = [text for (text,) in rows]
     assert any(text.startswith("COPY (") and "inference_requests" in text for text in texts)
-    assert [text for text in texts if "ooda */" not in text] == []
+    unmarked = [" ".join(text.split()) for text in texts if "ooda */" not in text]
+    assert len(unmarked) == 3  # of the driver, when it connects
+    assert all("pg_catalog." in text or text == "SELECT version()" for text in unmarked)
+
+
+def test_names_are_pinned_before_the_driver_s_own_first_statement(database: Database) -> None:
+    """A function of theirs, first in the path that the role was given, would run with our rights."""
+    database.execute(
+        "create table t (a int); create function version() returns text language sql volatile as "
+        "'insert into public.t values (1); select pg_catalog.version()'; "
+        f"alter role {OBSERVE_ROLE} in database {database.name} set search_path = public, pg_catalog; "
+        f"alter role {OBSERVE_ROLE} in database {database.name} set default_transaction_read_only = off"
+    )
+    with PostgresTarget("t", database.observe).observing("test") as session:
+        with reading(session.connection, ArrowLogin(database.observe, "ooda/t/arrow", OBSERVING_SETTINGS)) as arrows:
+            assert one(arrows, "select 1 as value") == 1
+    assert database.execute("select count(*) from t") == [(0,)]
 
 
 def test_a_row_that_fails_is_told_without_its_value(filled: Database) -> None:

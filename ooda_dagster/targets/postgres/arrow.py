@@ -1,6 +1,7 @@
 """Reads many rows by ADBC: the server's binary copy becomes Arrow columns without a Python object for each value.
 
-A session of its own, with the limits, the pinned names and the marks of the session beside it.
+A session of its own, with the limits, the pinned names and the marks of the session beside it. The driver itself asks
+three things of the catalogue when it connects, unmarked: so limits and names hold from the start packet on.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from typing import Any
 import pandas as pd
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ooda_dagster.targets.postgres.connection import ALIVE, CONNECT_TIMEOUT_S, PooledConnection, opening
+from ooda_dagster.targets.postgres.connection import (
+    ALIVE,
+    CONNECT_TIMEOUT_S,
+    PINNED_PATH,
+    PooledConnection,
+    opening,
+)
 from ooda_dagster.targets.postgres.queries import MARKER
 
 _INSTALL = "pip install ooda-dagster[arrow] reads many of them several times as fast"
@@ -73,7 +80,7 @@ def reading(connection: psycopg.Connection[Any], login: ArrowLogin) -> Iterator[
     """A read-only transaction of an ADBC session, rolled back at the end. Raises psycopg.Error where none opens."""
     adbc = _driver()
     limits: dict[str, Any] = {**ALIVE, "connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": "UTF8"}
-    dsn = make_conninfo(login.dsn, application_name=login.application_name, **limits)
+    dsn = make_conninfo(login.dsn, application_name=login.application_name, options=_options(login), **limits)
     try:
         opened = adbc.connect(dsn, autocommit=True)
     except adbc.Error as error:
@@ -90,6 +97,13 @@ def reading(connection: psycopg.Connection[Any], login: ArrowLogin) -> Iterator[
         finally:
             with suppress(adbc.Error):  # a session that is gone took its transaction along
                 cursor.execute(f"rollback {MARKER}")
+
+
+def _options(login: ArrowLogin) -> str:
+    """What holds before the first statement, after what the connection string gives."""
+    given = conninfo_to_dict(login.dsn).get("options") or ""
+    wanted = {**login.settings, "search_path": PINNED_PATH.replace(" ", "")}
+    return " ".join([str(given), *(f"-c {name}={value}" for name, value in wanted.items())]).strip()
 
 
 def _as_psycopg(error: Any) -> psycopg.Error:

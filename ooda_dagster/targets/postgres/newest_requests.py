@@ -24,8 +24,8 @@ COLUMNS = (
 _NUMBERS = ("requested_s", "duration_ms", "tokens", "tokens_in", "tokens_out")
 #: Of a statement: what is in memory at once, and what one timeout bounds.
 BATCH_ROWS = 100_000
-#: For fewer, a second session costs more than it saves.
-_WORTH_A_SESSION = 5_000
+#: For fewer, a second session costs more than it saves: its driver reads the catalogue when it connects.
+_WORTH_A_SESSION = 20_000
 #: Times are compared as Unix time, which has a quarter of a microsecond here.
 _ROUNDED = timedelta(milliseconds=1)
 #: By whether the id is a UUID. An id that is a text may be anything; a UUID in it is none of somebody's.
