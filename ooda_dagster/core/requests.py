@@ -25,10 +25,11 @@ FUTURE = "requested in the future"
 NEGATIVE = "negative duration"
 NO_DURATION = "no usable duration"
 UNKNOWN = "unknown status"
+REASONS = (TWICE, NO_TIME, FUTURE, NEGATIVE, NO_DURATION, UNKNOWN)
 #: Of rows that are read again until they have one, or are too old.
 PENDING = "no duration yet"
 #: Rows that count, under a name of many.
-FOLDED = "one of too many models and operations (requests.max_groups)"
+FOLDED = "as (others), of too many models and operations (requests.max_groups)"
 
 SUMS = ("n", "n_zero", "failed", "sum_ms", "sum_ms_sq", "sum_log_ms", "sum_log_ms_sq", "tokens")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ooda_dagster.core.alarm import alarms
 from ooda_dagster.core.request_page import Page
+from ooda_dagster.core.requests import FOLDED
 from ooda_dagster.ledger.requests import ALWAYS
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake_files import step_of_files
@@ -48,7 +49,7 @@ class Intake:
         if self.table is None:
             return "no table of inference requests"
         words = [f"{self.rows} requests", *self.alarm[:1], *self.notes]
-        words += [f"{n} irregular: {why}" for why, n in self.rejected.items()]
+        words += [f"{n} {'counted' if why == FOLDED else 'left out'}: {why}" for why, n in self.rejected.items()]
         return "; ".join([*words, *self.troubles[:3], *(["more wait for the next read"] if self.behind else [])])
 
     def then(self, more: Intake) -> Intake:

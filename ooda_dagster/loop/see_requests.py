@@ -98,7 +98,7 @@ def _summed(
     book = loop.ledger.requests
     try:
         if tenant is not None:
-            page = source.rolled_up(since, Judging.of(loop.settings.requests, now))
+            page = source.rolled_up(since, Judging.of(loop.settings.requests, now), say=loop.say)
             return _told(SeenRequests(*_totals(page), page.left_out, _models(page.sums)), blind)
         irregular = book.irregular(loop.name, since) | _pending(loop, source)
         known, sums = book.totals(loop.name, since, now), book.by_model(loop.name, since, now)
@@ -106,7 +106,7 @@ def _summed(
             return _told(SeenRequests(*known, irregular, _models(sums)), blind)
         if not by_model:
             return _told(SeenRequests(*source.totals(since), irregular), blind)
-        page = source.rolled_up(since, Judging.of(loop.settings.requests, now))
+        page = source.rolled_up(since, Judging.of(loop.settings.requests, now), say=loop.say)
         return _told(SeenRequests(*_totals(page), page.left_out | _pending(loop, source), _models(page.sums)), blind)
     except TargetError as error:
         blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))

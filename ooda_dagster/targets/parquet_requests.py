@@ -142,7 +142,7 @@ class ParquetRequests:
         ((n, mean),) = self._ask(text, {"path": self._files, "since": since}, self.label)
         return int(n), mean
 
-    def rolled_up(self, since: datetime, judging: Judging) -> Page:
+    def rolled_up(self, since: datetime, judging: Judging, *, say: Say = silent) -> Page:
         """All requests since, summed."""
         if not self._files:
             return Page()

@@ -13,6 +13,7 @@ from ooda_dagster.defs.metadata.tables import number, some_json, table
 
 _TOP = 10
 _CHART_ROWS = 8
+_TOP_MODELS = 5
 
 
 def describe_observation(message: Observation) -> dict[str, Any]:
@@ -25,8 +26,6 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "requests": number(
             message.total_inferences, "the target has no table of inference requests that can be counted"
         ),
-        "requests_by_model": table([_model(m) for m in message.models[:_TOP]], "none were counted"),
-        "irregular_requests": some_json(message.irregular),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
         "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
         "detection": _detection(message.detection),
@@ -51,21 +50,28 @@ def describe_observation(message: Observation) -> dict[str, Any]:
     if message.statements:
         chart = [(s.text, s.share, f"{100 * s.share:.0f} %") for s in top[:_CHART_ROWS]]
         found["where_the_time_goes"] = dg.MetadataValue.md(bars(chart, "Share of all statement time"))
+    if message.models:
+        found["requests_by_model"] = table([_model(m) for m in message.models[:_TOP_MODELS]])
+    if message.irregular:
+        found["irregular_requests"] = some_json(message.irregular)
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return found | {
-        "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
-        "scope": message.scope if message.tenant is None else f"{message.scope}, requests of one tenant",
+        "source": f"{message.source}, {message.lookback_hours:g} h looked back on" + _part(message),
         "mode": str(message.mode),
         "load": some_json(message.load),
         "server": some_json(message.server),
     }
 
 
+def _part(message: Observation) -> str:
+    scope = "" if message.scope == "full" else f", scope {message.scope}"
+    return scope if message.tenant is None else f"{scope}, requests of one tenant"
+
+
 def _model(seen: ModelSeen) -> dict[str, Any]:
     return {
-        "model": cut(seen.model_id, 30),
-        "operation": cut(seen.operation, 30),
+        "what": f"{cut(seen.operation, 30)} by model {cut(seen.model_id, 30)}",
         "requests": seen.requests,
         "failed": seen.failed,
         "mean ms": seen.avg_duration_ms,

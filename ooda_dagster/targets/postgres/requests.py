@@ -6,14 +6,15 @@ The scan is bounded by the id's index or, where ids tell no order, by the index 
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ooda_dagster.core.request_page import Page, page_of
+from ooda_dagster.core.request_page import Page, merged, page_of
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import Say, TargetError, silent
 from ooda_dagster.targets.postgres.arrow import ArrowLogin, why_not
@@ -21,7 +22,7 @@ from ooda_dagster.targets.postgres.connection import foreign_code
 from ooda_dagster.targets.postgres.newest_requests import ID_SHOWN, NewestRequests
 from ooda_dagster.targets.postgres.queries import MARKER, query, trusted
 from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told
-from ooda_dagster.targets.request_rollup import HOLE, Judging, page_statement, rollup_statement
+from ooda_dagster.targets.request_rollup import HOLE, Judging, page_statement
 
 _UUID = 2950
 _WHOLE = frozenset((20, 21, 23))  # bigint, smallint, integer
@@ -35,6 +36,9 @@ _COLUMNS_SQL = (
 _MAX_SCAN_COST = 20_000.0
 _NO_INDEX = "no index leads with requests.{}; build one, map it to an indexed column, or set requests.enabled = false"
 _LOWEST = -(2**63)
+#: A lookback is summed in parts: so many rows where ids bound them, else so many parts of the time.
+_PART_ROWS = 500_000
+_PARTS = 24
 
 
 class PostgresRequestTable:
@@ -101,12 +105,12 @@ class PostgresRequestTable:
         """
         values = {"open": open_ids, "limit": limit}
         # Planned with one range: a plan shows them, and they may be many.
-        return self._page("by_id", values, {**values, "open": "{[1,)}"}, judging)
+        return self._page("page_requests_by_id", "page_keys_by_id", values, {**values, "open": "{[1,)}"}, judging)
 
     def page_by_time(self, since: datetime, until: datetime, *, seen: str, limit: int, judging: Judging) -> Page:
         """The same for rows that were requested in [since, until), without the keys in `seen`; the oldest of them."""
         values = {"since": since, "until": until, "seen": seen, "limit": limit}
-        return self._page("by_time", values, {**values, "seen": "{}"}, judging)
+        return self._page("page_requests_by_time", "page_keys_by_time", values, {**values, "seen": "{}"}, judging)
 
     def pending_by_id(self, open_ids: str, *, limit: int) -> int:
         """Rows in `open_ids` that have no duration yet; `limit` where there are more."""
@@ -161,20 +165,40 @@ class PostgresRequestTable:
         row = self._bounded(text, {"since": since, "tenant": self._tenant}, cause)[0]
         return row.requests, row.avg_ms
 
-    def rolled_up(self, since: datetime, judging: Judging) -> Page:
-        """Completed rows that were requested since, summed. Raises TargetError where that would scan a large table."""
-        values: dict[str, Any] = {"since": since, "tenant": self._tenant}
-        if self.numeric:
-            above = self.before(since)
-            values["above"] = _LOWEST if above is None else above
-        rows = query(f"read_requests_{'by_id' if self.numeric else 'by_time'}").format(**self._parts)
-        text = _around(rows, rollup_statement(HOLE, judging))
-        found = self._bounded(text, values, _NO_INDEX.format(self._bound))
-        return page_of([("sums", *row, *[None] * 3) for row in found], judging.max_groups)
+    def rolled_up(self, since: datetime, judging: Judging, *, say: Say = silent) -> Page:
+        """Completed rows that were requested since, summed in parts. Raises TargetError where no index bounds them."""
+        pages: list[Page] = []
+        for page in self._parts_by_id(since, judging) if self.numeric else self._parts_by_time(since, judging):
+            if pages:
+                say(f"{sum(p.rows for p in pages):,} requests are summed")
+            pages.append(page)
+        return merged(pages, judging.max_groups)
 
-    def _page(self, name: str, values: dict[str, Any], planned: dict[str, Any], judging: Judging) -> Page:
-        keys = query(f"page_keys_{name}").as_string(None)
-        rows = query(f"page_requests_{name}").format(**self._parts)
+    def _parts_by_id(self, since: datetime, judging: Judging) -> Iterator[Page]:
+        above = self.before(since)
+        values: dict[str, Any] = {"since": since, "tenant": self._tenant, "limit": _PART_ROWS}
+        values["above"] = _LOWEST if above is None else above
+        while True:
+            page = self._page("read_requests_by_id", "page_keys_by_id", values, values, judging)
+            yield page
+            if page.last_key is None or page.rows < _PART_ROWS:
+                return
+            values["above"] = page.last_key
+
+    def _parts_by_time(self, since: datetime, judging: Judging) -> Iterator[Page]:
+        """A statement has a timeout: one for each part of the time, and one for what is beyond."""
+        latest = datetime.fromtimestamp(judging.latest_s, UTC)
+        step = (latest - since) / _PARTS
+        starts = [since + step * n for n in range(_PARTS)] + [latest]
+        for start, end in zip(starts, [*starts[1:], datetime.max.replace(tzinfo=UTC)], strict=True):
+            values = {"since": start, "until": end, "tenant": self._tenant}
+            yield self._page("read_requests_by_time", "", values, values, judging)
+
+    def _page(
+        self, rows_name: str, keys_name: str, values: dict[str, Any], planned: dict[str, Any], judging: Judging
+    ) -> Page:
+        keys = query(keys_name).as_string(None) if keys_name else ""
+        rows = query(rows_name).format(**self._parts)
         text = _around(rows, page_statement(HOLE, judging, materialized="materialized", keys=keys))
         return page_of(self._bounded(text, values, _NO_INDEX.format(self._bound), planned), judging.max_groups)
 
