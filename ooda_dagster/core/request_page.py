@@ -79,6 +79,7 @@ def page_of(found: Sequence[Sequence[Any]], max_groups: int) -> Page:
 
 def merged(pages: Sequence[Page], max_groups: int) -> Page:
     """One page of several that have no keys."""
+    pages = [page for page in pages if page.rows]
     if len(pages) < 2:
         return pages[0] if pages else Page()
     rejected: dict[str, int] = {}

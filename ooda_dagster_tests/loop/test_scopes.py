@@ -87,6 +87,14 @@ def test_a_tenant_is_found_by_time_where_ids_are_no_numbers(make: Make) -> None:
     )
     service.set(tenant="upper(owner)")
     assert seen(service, tenant="ANN").total_inferences == 100
+    assert seen(service, tenant="JIM").total_inferences == 0
+
+
+@pytest.mark.parametrize("rows", [37, 101])
+def test_a_tenant_s_requests_are_summed_in_parts(tenants: Service, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    whole = seen(tenants, "models", "7")
+    monkeypatch.setattr("ooda_dagster.targets.postgres.requests._PART_ROWS", rows)
+    assert seen(tenants, "models", "7").models == whole.models
 
 
 def test_a_table_without_tenants_says_so_and_is_observed_without_one(service: Service) -> None:

@@ -61,6 +61,7 @@ def test_both_give_the_same_rows_whatever_the_batches(filled: Database, monkeypa
     assert whole["key"].is_unique
     lines: list[str] = []
     for size in (200_000, 777):
+        lines.clear()
         monkeypatch.setattr(newest_requests, "BATCH_ROWS", size)
         for by_arrow in (True, False):
             found = read(filled, by_arrow=by_arrow, say=lines.append)
@@ -185,7 +186,9 @@ def test_without_the_driver_rows_are_read_one_by_one_and_that_is_said(
         assert table is not None
         assert "pip install ooda-dagster[arrow]" in table.reader
         now = datetime.now(UTC)
-        assert len(table.newest(now - timedelta(hours=1), now, limit=200_000)) > 5000
+        lines: list[str] = []
+        assert len(table.newest(now - timedelta(hours=1), now, limit=200_000, say=lines.append)) > 5000
+        assert "row by row: pip install ooda-dagster[arrow]" in lines[0]
 
 
 def test_without_a_free_connection_rows_come_through_the_session_that_is_open(small: Database) -> None:

@@ -40,8 +40,8 @@ ID_SHOWN = {
 class NewestRequests:
     """Iterates over frames of COLUMNS, at least one and perhaps empty. Raises TargetError.
 
-    values: what the statement takes beside the bounds of a batch. limit: of rows, those before `since` that had to be
-    passed over too.
+    values: what the statement takes beside the bounds of a batch. why_not: why ADBC cannot read. limit: of rows, those
+    before `since` that had to be passed over too.
     """
 
     numeric: bool
@@ -52,6 +52,7 @@ class NewestRequests:
     say: Say
     connection: psycopg.Connection[Any]
     login: ArrowLogin | None
+    why_not: str | None
     text: sql.Composed
     check: Callable[[sql.Composed, dict[str, Any]], None]
     label: str
@@ -86,7 +87,10 @@ class NewestRequests:
         return {**bounds, "below_s": last_s, "below": int(alike.min()) if len(alike) else -(2**63), "until": until}
 
     def _arrow(self, stack: ExitStack) -> ArrowSession | None:
-        if self.login is None or self.limit < _WORTH_A_SESSION:
+        if self.limit < _WORTH_A_SESSION:
+            return None
+        if self.login is None or self.why_not is not None:
+            self.say(f"requests are read row by row: {self.why_not}")
             return None
         try:
             return stack.enter_context(reading(self.connection, self.login))
