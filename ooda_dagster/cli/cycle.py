@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ooda_dagster.cli.concept_tables import show_concepts
-from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
+from ooda_dagster.cli.output import emit, errors, out, table
 from ooda_dagster.cli.session import (
     ActUrlOption,
     ConfigOption,
@@ -20,13 +20,23 @@ from ooda_dagster.cli.session import (
     configuration,
     with_dagster,
 )
-from ooda_dagster.core.messages import Observation, Verdicts, iso, scope_of
-from ooda_dagster.core.text import cut, size
+from ooda_dagster.core.messages import Observation, Scope, Verdicts, iso
+from ooda_dagster.core.text import cut, many, size
 
 if TYPE_CHECKING:
     from ooda_dagster.config import Config
     from ooda_dagster.defs.runner import CycleRun, Runner
 
+ScopeOption = Annotated[
+    Scope,
+    typer.Option(
+        "--scope",
+        help="full; performance: statements and requests; models: requests by model; embeddings: concepts, found anew.",
+    ),
+]
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", help="Of inference requests, only this tenant's (requests.tenant).")
+]
 LookbackOption = Annotated[float | None, typer.Option("--lookback-hours", help="How far to look back.", min=0.01)]
 
 
@@ -59,20 +69,17 @@ def analyze(
     url: UrlOption = None,
     name: NameOption = None,
     lookback_hours: LookbackOption = None,
-    scope: Annotated[
-        str, typer.Option("--scope", help="full, performance, models, or embeddings: discover concepts anew, now.")
-    ] = "full",
+    scope: ScopeOption = "full",
+    tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Observe only: what is slow, and what could not be seen."""
     with errors():
-        try:
-            wanted = scope_of(scope)
-        except ValueError as error:
-            fail(str(error), Exit.CONFIG)
         loaded, chosen = configuration(config, target, url, name=name)
         runner = _runner(loaded)
-        ran = runner.cycle(chosen, trigger="hand", lookback_hours=lookback_hours, observe_only=True, scope=wanted)
+        ran = runner.cycle(
+            chosen, trigger="hand", lookback_hours=lookback_hours, observe_only=True, scope=scope, tenant=tenant
+        )
         if as_json:
             emit(as_dict(ran))
         elif ran.observation:
@@ -151,11 +158,14 @@ def show(ran: CycleRun) -> None:
 
 def show_observation(seen: Observation) -> None:
     """An observation for people."""
-    table(
-        f"Where the time goes ({seen.source}, {seen.statements_seen} statements)",
-        ["share %", "ms per call", "calls", "statement"],
-        [(100 * s.share, s.mean_ms, s.calls, cut(s.text, 110)) for s in seen.statements[:10]],
-    )
+    if seen.scope in ("full", "performance"):
+        table(
+            f"Where the time goes ({seen.source}, {seen.statements_seen} statements)",
+            ["share %", "ms per call", "calls", "statement"],
+            [(100 * s.share, s.mean_ms, s.calls, cut(s.text, 110)) for s in seen.statements[:10]],
+        )
+    if seen.total_inferences is not None:
+        _requests(seen)
     if seen.embeddings:
         show_concepts(seen.embeddings, seen.patterns)
     if seen.blind_spots:
@@ -165,6 +175,26 @@ def show_observation(seen: Observation) -> None:
             [(b.what, b.why, b.remedy) for b in seen.blind_spots],
             below=["remedy"],
         )
+
+
+def _requests(seen: Observation) -> None:
+    whose = f" of tenant {seen.tenant}" if seen.tenant is not None else ""
+    mean = "" if seen.avg_duration_ms is None else f", {seen.avg_duration_ms:,.0f} ms on average"
+    odd = "" if seen.anomaly_count is None else f"; {many(seen.anomaly_count, 'is odd', 'are odd')}"
+    count = many(seen.total_inferences or 0, "inference request")
+    out.print(f"{count}{whose} in {seen.lookback_hours:g} h{mean}{odd}.")
+    if seen.models:
+        table(
+            "Requests by model",
+            ["share %", "requests", "failed", "mean ms", "max ms", "model", "operation"],
+            [
+                (100 * m.share, m.requests, m.failed, m.avg_duration_ms, m.max_duration_ms, m.model_id, m.operation)
+                for m in seen.models[: None if seen.scope == "models" else 5]
+            ],
+        )
+    if seen.irregular:
+        rows = [(n, why) for why, n in seen.irregular.items()]
+        table("Requests that do not count as they should", ["requests", "why"], rows)
 
 
 def _hypotheses(ran: CycleRun) -> None:

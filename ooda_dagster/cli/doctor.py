@@ -14,10 +14,12 @@ from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, Url
 from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
 from ooda_dagster.config.servers import ledger_cluster
 from ooda_dagster.core.identifiers import quote_identifier
+from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.text import many
 from ooda_dagster.embedded import list_binaries
 from ooda_dagster.ledger import Ledger, LedgerUnreachableError
 from ooda_dagster.targets.base import Capabilities, TargetError
+from ooda_dagster.targets.parquet_requests import opened
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.acting import PostgresActing
 from ooda_dagster.targets.postgres.analysis_requests import installed
@@ -176,11 +178,16 @@ def _transport(name: str, what: str, seen: Capabilities) -> Row:
 
 def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen: Capabilities) -> Iterator[Row]:
     """What the two sensors on requests find, and whether there are embeddings."""
-    try:
-        found = session.request_table(config.settings.requests)
-        yield Row(name, "inference requests", "ok", found.label if found else "no table of them (optional)")
-    except TargetError as error:
-        yield Row(name, "inference requests", "warn", str(error))
+    mapped = config.settings.requests
+    if mapped.enabled and mapped.parquet:
+        yield from _files(name, mapped)
+    else:
+        try:
+            found = session.request_table(mapped)
+            told = f"{found.label}, read by {found.reader}" if found else "no table of them (optional)"
+            yield Row(name, "inference requests", "ok", told)
+        except TargetError as error:
+            yield Row(name, "inference requests", "warn", str(error))
     try:
         embeddings = session.embedding_table(config.settings.concepts)
         yield Row(name, "embeddings", "ok", embeddings.label if embeddings else "no table of them (optional)")
@@ -195,6 +202,26 @@ def _requests(name: str, session: PostgresObserving, config: TargetConfig, seen:
         role = quote_identifier(seen.role)
         remedy = f"GRANT USAGE ON SCHEMA ooda TO {role}; GRANT SELECT ON ooda.analysis_request TO {role};"
         yield Row(name, "ooda.request_analysis", "warn", "installed, but its requests cannot be read", remedy)
+
+
+def _files(name: str, mapped: Requests) -> Iterator[Row]:
+    """Whether the Parquet files of requests can be read by the mapping, and which cannot."""
+    what = "inference requests"
+    try:
+        with opened(mapped.parquet, mapped) as source:
+            listing = source.listing()
+            rows, torn = source.rows_in([f.path for f in listing])
+            if rows:
+                source.check(max(rows))
+    except TargetError as error:
+        yield Row(name, what, "warn", str(error), "[target.NAME.requests] of ooda.toml maps the columns of files, too")
+        return
+    for path, why in torn.items():
+        yield Row(name, what, "warn", f"{path}: {why}", "it is read when it is whole; else take it away")
+    if listing:
+        yield Row(name, what, "ok", f"{many(len(rows), 'Parquet file')} with {many(sum(rows.values()), 'row')}")
+    else:
+        yield Row(name, what, "warn", f"no file matches {mapped.parquet} yet", "requests.parquet: a path with * and **")
 
 
 def _acting(config: TargetConfig, reference: Reference, seen: Capabilities) -> Iterator[Row]:

@@ -57,9 +57,9 @@ def reference_of(n: int, n_zero: int, failed: int, sum_log_ms: float, sum_log_ms
 
 
 def alarms(batch: pd.DataFrame, references: Mapping[tuple[str, str], Reference], policy: Requests) -> list[Alarm]:
-    """What stands out in a batch (columns model, operation, duration_ms, failed), strongest first.
+    """What stands out in a batch, strongest first. A group without enough of a past raises none.
 
-    A group without enough of a past raises none.
+    batch: model, operation, duration_ms, failed and, where a row stands for several alike, n.
     """
     found: list[Alarm] = []
     for (model, operation), rows in batch.groupby(["model", "operation"], sort=True):
@@ -83,7 +83,7 @@ def _slow(
     least = max(policy.alarm_min_ms, usual * policy.alarm_ratio, usual * math.exp(min(policy.alarm_sigmas * sd, 50.0)))
     if worst < least:
         return None
-    n = int((rows["duration_ms"] >= least).sum())
+    n = _count(rows[rows["duration_ms"] >= least])
     ratio, sigmas = worst / usual, math.log(worst / usual) / sd
     several = f"{n} requests took up to" if n > 1 else "a request took"
     text = f"{name}: {several} {worst:,.0f} ms, {ratio:,.0f} times the usual {usual:,.0f} ms"
@@ -93,7 +93,7 @@ def _slow(
 def _failing(
     model: str, operation: str, name: str, rows: pd.DataFrame, known: Reference, policy: Requests
 ) -> Alarm | None:
-    n, failed = len(rows), int(rows["failed"].sum())
+    n, failed = _count(rows), _count(rows[rows["failed"]])
     usual = (known.failed + 0.5) / (known.n + 1)
     ratio = failed / n / usual
     if failed < policy.alarm_failures or ratio < policy.alarm_failure_ratio:
@@ -103,3 +103,7 @@ def _failing(
         return None
     text = f"{name}: {failed} of {n} requests failed, usually {usual:.1%}"
     return Alarm("failures", model, operation, failed, ratio, sigmas, text)
+
+
+def _count(rows: pd.DataFrame) -> int:
+    return int(rows["n"].sum()) if "n" in rows else len(rows)

@@ -8,7 +8,7 @@ statement: texts are normalised, values are statistics of statements, never of r
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel, to_pascal
@@ -23,18 +23,10 @@ def iso(moment: datetime) -> str:
 
 
 Moment = Annotated[AwareDatetime, PlainSerializer(iso, when_used="json")]
-#: What an observation looks at. Embeddings are left out of performance and models; in embeddings, concepts are
+#: full: all there is; performance: statements and requests; models: requests by model; embeddings: concepts, which are
 #: discovered anew.
 Scope = Literal["full", "performance", "embeddings", "models"]
 Priority = Annotated[int, Field(ge=1, le=5)]
-
-
-def scope_of(text: str) -> Scope:
-    """Raises ValueError with those that there are."""
-    found = next((s for s in get_args(Scope) if s == text), None)
-    if found is None:
-        raise ValueError(f"there is no scope {text!r}; there are {', '.join(get_args(Scope))}")
-    return found
 
 
 class _Body(BaseModel):
@@ -195,6 +187,19 @@ class EmbeddingsSeen(_Body):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class ModelSeen(_Body):
+    """What was asked of a model for one operation in the lookback. `share` is of all requests."""
+
+    model_id: str
+    operation: str
+    requests: int
+    failed: int
+    avg_duration_ms: float | None  # of durations above zero
+    max_duration_ms: float
+    tokens: float
+    share: float
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
@@ -202,9 +207,12 @@ class Observation(Message):
 
     mode: Mode
     scope: Scope = "full"
+    tenant: str | None = None  # requests are this tenant's; statements are everybody's
     lookback_hours: float
     total_inferences: int | None = None  # None: no table of them, or it could not be counted
     avg_duration_ms: float | None = None
+    irregular: dict[str, int] = Field(default_factory=dict)  # requests that do not count as they should, by reason
+    models: list[ModelSeen] = Field(default_factory=list)  # the most asked
     anomaly_count: int | None = None  # None: requests were not scored
     anomalies: list[Anomaly] = Field(default_factory=list)  # the oddest of them
     detection: Detection | None = None

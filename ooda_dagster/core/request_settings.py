@@ -26,12 +26,13 @@ class History(Group):
 class Requests(Group):
     """The target's table of inference requests, and what in it is worth an early cycle.
 
-    `id` to `tokens_out` are SQL expressions over the columns of `table`; they run in the read-only session. Those that
-    history needs run in DuckDB over the columns of Parquet files, too.
+    `id` to `tenant` are SQL expressions over the columns of `table`; they run in the read-only session. Over the
+    columns of Parquet files they run in DuckDB.
     """
 
     enabled: bool = True
     table: str = "inference_requests"  # or schema.table; without a schema, the first that we may read
+    parquet: str = ""  # files instead of the table: a path with * and **; needs ooda-dagster[lake]
     id: Expression = "inference_id"
     requested_at: Expression = "request_timestamp"
     duration_ms: Expression = "total_duration_ms"
@@ -40,10 +41,11 @@ class Requests(Group):
     operation: Expression = "task_type"
     tokens_in: Expression = "input_tokens"
     tokens_out: Expression = "output_tokens"
+    tenant: Expression = "tenant_id"  # needed only where somebody asks for one tenant
     ok: tuple[str, ...] = ("completed", "succeeded", "success", "ok")
     failed: tuple[str, ...] = ("failed", "error", "timeout", "canceled", "cancelled")
     late_s: Positive = 3600  # so long after a row was first in reach it may be committed or completed
-    max_rows: PositiveInt = 50_000  # of one read
+    max_rows: PositiveInt = 100_000  # of one read; a cycle goes on reading
     max_remembered: Annotated[int, Field(ge=1000)] = 100_000  # ranges of ids that were consumed within late_s
     max_groups: PositiveInt = 500  # of model and operation, in one read
     max_clock_skew_s: Annotated[float, Field(ge=0)] = 300
@@ -66,7 +68,7 @@ class Requests(Group):
         return tuple(word.lower() for word in value)
 
     def expression(self, name: str) -> str:
-        """The SQL of `id` to `tokens_out` in brackets; on a line of its own, as it may end with a comment."""
+        """The SQL of `id` to `tenant` in brackets; on a line of its own, as it may end with a comment."""
         return f"({getattr(self, name)}\n)"
 
 

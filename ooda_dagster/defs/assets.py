@@ -4,7 +4,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -16,7 +16,6 @@ from ooda_dagster.core.messages import (
     LearningDelta,
     Observation,
     Verdicts,
-    scope_of,
 )
 from ooda_dagster.defs.names import SOURCES, Names
 from ooda_dagster.defs.partitions import targets
@@ -33,7 +32,8 @@ class CycleConfig(dg.Config):
 
     dry_run: bool = False
     lookback_hours: float | None = None
-    scope: str = "full"  # or performance, embeddings, models: what is looked at
+    scope: Literal["full", "performance", "embeddings", "models"] = "full"  # of what is observed
+    tenant: str | None = None  # whose requests; none: everybody's
 
 
 def observations(
@@ -41,10 +41,11 @@ def observations(
 ) -> Iterator[dg.Output]:
     def look(loop: Loop, begun: Cycle, asked: Analyze) -> Observation:
         hours = config.lookback_hours or asked.lookback_hours
-        return observe.observe(loop, begun, lookback_hours=hours, scope=scope_of(config.scope))
+        return observe.observe(loop, begun, lookback_hours=hours, scope=config.scope, tenant=config.tenant)
 
-    fresh = config.lookback_hours is not None or config.scope != "full"
-    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=fresh)
+    # Somebody asked for a view of their own: what another cycle found is no answer.
+    own = config.lookback_hours is not None or config.scope != "full" or config.tenant is not None
+    yield from first_turn(context, ooda, look, dry_run=config.dry_run, fresh=own)
 
 
 def hypotheses(

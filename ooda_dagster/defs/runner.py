@@ -67,14 +67,17 @@ class Runner:
         lookback_hours: float | None = None,
         observe_only: bool = False,
         scope: Scope = "full",
+        tenant: str | None = None,
     ) -> CycleRun:
-        """One cycle now. Raises CycleRefusedError where another runs, and whatever a phase raised."""
+        """One cycle now, or only its observation: of a scope, and of a tenant's requests.
+
+        Raises CycleRefusedError where another runs, and whatever a phase raised."""
         loop = self.ooda.loop(target)
         run_id, due = str(uuid.uuid4()), datetime.now(UTC)
         # Asked for here too: in the run a refusal is a skip, for who waits for the answer it is an error.
-        fresh = lookback_hours is not None or observe_only or scope != "full"
+        fresh = lookback_hours is not None or observe_only or scope != "full" or tenant is not None
         begun = cycles.begin(loop, run_id=run_id, due=due, trigger=trigger, dry_run=dry_run, fresh=fresh)
-        config = CycleConfig(dry_run=dry_run, lookback_hours=lookback_hours, scope=scope)
+        config = CycleConfig(dry_run=dry_run, lookback_hours=lookback_hours, scope=scope, tenant=tenant)
         try:
             self._execute(
                 CYCLE_JOB,

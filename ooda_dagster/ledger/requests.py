@@ -6,7 +6,7 @@ A read is one transaction: what it consumed, its rollups and its batch. That tra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,23 +18,25 @@ from sqlalchemy.dialects.postgresql import insert
 from ooda_dagster.core.alarm import Reference, reference_of
 from ooda_dagster.core.messages import LatencyPoint
 from ooda_dagster.core.request_days import RequestDay
+from ooda_dagster.core.requests import SUMS
 from ooda_dagster.ledger import request_keys as keys_sql
 from ooda_dagster.ledger.database import connection
+from ooda_dagster.ledger.request_files import RequestFile, drop_files, keep_files, read_files
 from ooda_dagster.ledger.request_keys import ranges
-from ooda_dagster.ledger.tables import request_batch, request_progress, request_rollup
+from ooda_dagster.ledger.tables import request_batch, request_file, request_progress, request_rollup
 from ooda_dagster.ledger.timer import pull
 
 #: Where keys are kept that age by the id and not by the hour.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
-_SUMS = ("n", "n_zero", "failed", "sum_ms", "sum_ms_sq", "sum_log_ms", "sum_log_ms_sq", "tokens")
-_CHUNK = 1000
+_CHUNK = 10_000
 #: Requests for an analysis are shown for 7 days.
 _ASKED_KEPT = timedelta(days=9)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a table was read. keyed_by `id`: rows up to id `mark` are done; `time`: those before `floor_at`."""
+    """How far a source was read. keyed_by `id`: rows up to id `mark` are done; `time`: those before `floor_at`; `file`:
+    what the files of the book say."""
 
     identity: dict[str, Any]
     keyed_by: str
@@ -101,18 +103,21 @@ class RequestBook:
         *,
         before: Progress | None,
         after: Progress,
-        keys: Mapping[datetime, Iterable[int]],
+        keys: Mapping[datetime, str],
         rollups: pd.DataFrame,
         batch: Mapping[str, Any] | None,
         max_remembered: int,
         keep_d: float,
         forget: bool = False,
         again_since: datetime | None = None,
+        files: Sequence[RequestFile] = (),
+        met: Sequence[str] = (),
     ) -> tuple[int | None, str | None] | None:
         """Move the progress, remember the keys, add the rollups, write the batch: all of it, once, or nothing.
 
-        keys: by the minute of their request, or under ALWAYS; rollups: minute, model, operation and the sums; forget:
-        the keys of before mean nothing any more; again_since: and what was rolled up since then is read again.
+        keys: int8multiranges by the minute of their request, or under ALWAYS; rollups: minute, model, operation and the
+        sums; forget: the keys and files of before mean nothing any more; again_since: and what was rolled up since then
+        is read again; files: as far as they are read now; met: paths of others that are still there.
         Returns the batch's id and a note where fewer keys are remembered than asked for; None where another reader was
         faster.
         """
@@ -135,6 +140,8 @@ class RequestBook:
                 return None
             if forget:
                 conn.execute(keys_sql.FORGET, {"target": name})
+                conn.execute(sa.delete(request_file).where(request_file.c.target == name))
+            keep_files(conn, name, files, met, after.read_at)
             if again_since:
                 again = request_rollup.c.minute >= again_since.replace(second=0, microsecond=0)
                 conn.execute(sa.delete(request_rollup).where(request_rollup.c.target == name, again))
@@ -142,6 +149,7 @@ class RequestBook:
             _add(conn, name, rollups)
             if before is None or before.read_at.hour != after.read_at.hour:
                 _drop_older(conn, name, old)
+                drop_files(conn, name, old)
             if batch is None and note is None:
                 return None, None
             given = dict(batch or {"rows": 0})
@@ -150,12 +158,12 @@ class RequestBook:
             return conn.execute(row.returning(request_batch.c.batch_id)).scalar_one(), note
 
     def _remember(
-        self, conn: sa.Connection, name: str, after: Progress, keys: Mapping[datetime, Iterable[int]], most: int
+        self, conn: sa.Connection, name: str, after: Progress, keys: Mapping[datetime, str], most: int
     ) -> str | None:
         for bucket, found in keys.items():
-            conn.execute(
-                keys_sql.REMEMBER, {"target": name, "source": "inference", "bucket": bucket, "keys": ranges(found)}
-            )
+            conn.execute(keys_sql.REMEMBER, {"target": name, "source": "inference", "bucket": bucket, "keys": found})
+        if after.keyed_by == "file":
+            return None
         if after.keyed_by == "id":
             conn.execute(keys_sql.TRIM, {"target": name, "above": after.mark, "highest": after.highest})
             raised = conn.execute(keys_sql.RAISE_MARK, {"target": name, "most": most}).scalar_one_or_none()
@@ -175,6 +183,11 @@ class RequestBook:
         moved = sa.update(request_progress).where(request_progress.c.target == name)
         conn.execute(moved.values(**values))
         return f"more than {most:,} ranges of ids to remember (requests.max_remembered): {what} are not counted"
+
+    def files(self, name: str) -> dict[str, RequestFile]:
+        """Files of requests that were met, by path."""
+        with connection(self._engine) as conn:
+            return read_files(conn, name)
 
     # ------------------------------------------------------------------ what they came to
 
@@ -225,15 +238,43 @@ class RequestBook:
 
     def _sums(self, name: str, since: datetime, until: datetime, *terms: sa.ColumnElement[Any]) -> Any:
         """Sums over the minutes of a window; None where it was not read whole."""
-        progress = self.progress(name)
-        start = since.replace(second=0, microsecond=0)
-        fresh = timedelta(minutes=5)
-        if progress is None or progress.behind or progress.covers_since > since or progress.read_at < until - fresh:
+        if (start := self._whole(name, since, until)) is None:
             return None
         c = request_rollup.c
         query = sa.select(*map(sa.func.sum, terms)).where(c.target == name, c.minute >= start, c.minute < until)
         with connection(self._engine) as conn:
             return conn.execute(query).one()
+
+    def _whole(self, name: str, since: datetime, until: datetime) -> datetime | None:
+        """The first minute of a window that was read whole; None for one that was not."""
+        progress = self.progress(name)
+        fresh = timedelta(minutes=5)
+        if progress is None or progress.behind or progress.covers_since > since or progress.read_at < until - fresh:
+            return None
+        return since.replace(second=0, microsecond=0)
+
+    def irregular(self, name: str, since: datetime) -> dict[str, int]:
+        """Requests that were read since and did not count, or not under their name, by reason."""
+        each = sa.func.jsonb_each_text(request_batch.c.rejected).table_valued("key", "value")
+        query = sa.select(each.c.key, sa.func.sum(sa.cast(each.c.value, sa.BigInteger))).select_from(
+            sa.join(request_batch, each, sa.true())
+        )
+        query = query.where(request_batch.c.target == name, request_batch.c.consumed_at >= since)
+        with connection(self._engine) as conn:
+            return {reason: int(n) for reason, n in conn.execute(query.group_by(each.c.key).order_by(each.c.key))}
+
+    def by_model(self, name: str, since: datetime, until: datetime) -> pd.DataFrame | None:
+        """Sums of a window by model and operation: n, n_zero, failed, sum_ms, max_ms, tokens; None where it was not
+        read whole."""
+        if (start := self._whole(name, since, until)) is None:
+            return None
+        c = request_rollup.c
+        sums = [sa.func.sum(c[s]).label(s) for s in ("n", "n_zero", "failed", "sum_ms", "tokens")]
+        query = sa.select(c.model, c.operation, *sums, sa.func.max(c.max_ms).label("max_ms"))
+        query = query.where(c.target == name, c.minute >= start, c.minute < until).group_by(c.model, c.operation)
+        with connection(self._engine) as conn:
+            found = conn.execute(query)
+            return pd.DataFrame(found.all(), columns=pd.Index(list(found.keys())))
 
     # ------------------------------------------------------------------ who was told
 
@@ -293,13 +334,26 @@ class RequestBook:
             return True
 
 
+#: Columns travel as arrays: a statement with a parameter for each value takes longer to put together than to run.
+_TYPES = {
+    "minute": "timestamptz", "model": "text", "operation": "text", **dict.fromkeys(SUMS[:3], "bigint"),
+    **dict.fromkeys((*SUMS[3:], "max_ms"), "float8"),
+}  # fmt: skip
+_ADD = sa.text(
+    f"insert into ooda.request_rollup (target, {', '.join(_TYPES)}) "  # noqa: S608
+    f"select :target, * from unnest({', '.join(f'cast(:{name} as {kind}[])' for name, kind in _TYPES.items())}) "
+    "on conflict (target, minute, model, operation) do update set "
+    + ", ".join(f"{name} = request_rollup.{name} + excluded.{name}" for name in SUMS)
+    + ", max_ms = greatest(request_rollup.max_ms, excluded.max_ms)"
+)
+
+
 def _add(conn: sa.Connection, name: str, rollups: pd.DataFrame) -> None:
-    rows = [{"target": name, **row} for row in rollups.to_dict("records")]
-    for start in range(0, len(rows), _CHUNK):
-        row = insert(request_rollup).values(rows[start : start + _CHUNK])
-        merged: dict[str, Any] = {c: request_rollup.c[c] + row.excluded[c] for c in _SUMS}
-        merged["max_ms"] = sa.func.greatest(request_rollup.c.max_ms, row.excluded.max_ms)
-        conn.execute(row.on_conflict_do_update(index_elements=["target", "minute", "model", "operation"], set_=merged))
+    for start in range(0, len(rollups), _CHUNK):
+        rows = rollups.iloc[start : start + _CHUNK]
+        minutes = {"minute": list(rows["minute"].dt.to_pydatetime())}
+        values = {column: minutes.get(column) or rows[column].tolist() for column in _TYPES}
+        conn.execute(_ADD, {"target": name, **values})
 
 
 def _drop_older(conn: sa.Connection, name: str, oldest: datetime) -> None:

@@ -14,7 +14,7 @@ from ooda_dagster.core.messages import Anomaly, Detection
 from ooda_dagster.core.requests import judged
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import cut, many
-from ooda_dagster.targets.base import RequestTable
+from ooda_dagster.targets.base import RequestSource, Say, silent
 
 #: Most anomalies of a message; `count` is of all.
 MOST = 50
@@ -31,7 +31,7 @@ class Found:
 
 
 def find_anomalies(
-    table: RequestTable, settings: Settings, *, analysis_id: str, since: datetime, now: datetime
+    table: RequestSource, settings: Settings, *, analysis_id: str, since: datetime, now: datetime, say: Say = silent
 ) -> Found:
     """Score the newest requests since. The same rows under the same analysis have the same scores.
 
@@ -39,7 +39,7 @@ def find_anomalies(
     """
     policy = settings.detect
     until = now + timedelta(seconds=settings.requests.max_clock_skew_s)
-    found = table.newest(since, until, limit=policy.max_rows)
+    found = table.newest(since, until, limit=policy.max_rows, say=say)
     rows, _ = judged(found, now, settings.requests)  # the intake tells of those that do not count
     rows = rows.reset_index(drop=True)
     seed = seed_of(analysis_id)
@@ -95,7 +95,7 @@ def _oddest(odd: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _anomaly(row: dict[str, Any], average: float) -> Anomaly:
     return Anomaly(
-        inference_request_id=row["shown_id"],
+        inference_request_id=str(row["shown_id"]),
         model_id=cut(row["model"], _LABEL),
         operation=cut(row["operation"], _LABEL),
         requested_at=_moment(row["requested_s"]),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from ooda_dagster.collect.parquet import LakeError, read_parquet_day
+from ooda_dagster.collect.parquet import read_parquet_day
 from ooda_dagster.config import ConnectionReferenceError, TargetConfig
 from ooda_dagster.core.hindsight import Candidate, hindsight
 from ooda_dagster.core.request_days import RequestDay
@@ -24,6 +24,7 @@ from ooda_dagster.loop.observe import quantiles
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster.loop.past import candidates, look_back
 from ooda_dagster.targets.base import TargetError
+from ooda_dagster.targets.duck import LakeError
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.postgres.past_requests import read_request_day
 

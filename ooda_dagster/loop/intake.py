@@ -1,35 +1,36 @@
 """What was asked of the models since the last time? Each completed request is counted once, whatever happens.
 
-A row counts when it has a duration; it may be committed late, in any order, and completed or changed long after. So no
-high-water mark can tell what is new: the ids that were consumed are kept until no row is so late any more
-(`requests.late_s`), and whatever is in reach and not among them is new. Reach is bounded by a mark below which nothing
-is looked at. What a read consumes, its rollups and the new marks are one transaction of the ledger.
+A source says what is new in it, as sums that its own engine made: `intake_table` a table of the target, `intake_files`
+Parquet files. What a read consumes, its rollups and how far it came are one transaction of the ledger.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
 from ooda_dagster.core.alarm import alarms
-from ooda_dagster.core.request_settings import Requests
-from ooda_dagster.core.requests import judged, rolled_up
-from ooda_dagster.ledger.requests import ALWAYS, Progress
+from ooda_dagster.core.request_page import Page
+from ooda_dagster.core.requests import FOLDED
+from ooda_dagster.ledger.requests import ALWAYS
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.targets.base import Capabilities, Observing, RequestTable, TargetError, TargetUnreachableError
+from ooda_dagster.loop.intake_files import step_of_files
+from ooda_dagster.loop.intake_table import step_of_table
+from ooda_dagster.targets.base import Observing, TargetError, TargetUnreachableError
 
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 2
-#: A mark this often; the oldest that is old enough bounds the scan.
-_MARKS_A_WINDOW = 12
+#: A cycle reads on until it has caught up, or for so long.
+_CATCH_UP_S = 120
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What a read found. `error`: what stood in the way; nothing was consumed then. No `table`: there is none."""
+    """What a read found. `error`: what stood in the way; nothing was consumed then. No `table`: there is none.
+
+    rejected: what does not count, or not under its name, by reason; troubles: files that could not be read.
+    """
 
     table: str | None = None
     rows: int = 0
@@ -40,6 +41,7 @@ class Intake:
     batch_id: int | None = None
     error: str | None = None
     unreachable: bool = False
+    troubles: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         if self.error:
@@ -47,199 +49,98 @@ class Intake:
         if self.table is None:
             return "no table of inference requests"
         words = [f"{self.rows} requests", *self.alarm[:1], *self.notes]
-        words += [f"{n} left out: {why}" for why, n in self.rejected.items()]
-        return "; ".join([*words, *(["more wait for the next read"] if self.behind else [])])
+        words += [f"{n} {'counted' if why == FOLDED else 'left out'}: {why}" for why, n in self.rejected.items()]
+        return "; ".join([*words, *self.troubles[:3], *(["more wait for the next read"] if self.behind else [])])
+
+    def then(self, more: Intake) -> Intake:
+        """This read and the one after it."""
+        rejected = dict(self.rejected)
+        for why, n in more.rejected.items():
+            rejected[why] = rejected.get(why, 0) + n
+        return Intake(
+            more.table,
+            self.rows + more.rows,
+            rejected,
+            [*self.notes, *more.notes],
+            [*self.alarm, *more.alarm],
+            more.behind,
+            more.batch_id or self.batch_id,
+            troubles=more.troubles,
+        )
 
 
 def intake(loop: Loop, *, connect_timeout_s: int | None = None) -> Intake:
-    """Read once. A target that cannot be read yields an Intake with an error."""
+    """Read once. A source that cannot be read yields an Intake with an error."""
     try:
+        if loop.settings.requests.enabled and loop.settings.requests.parquet:
+            return _read(loop, None, None)
         with loop.target.observing("requests", connect_timeout_s=connect_timeout_s) as session:
-            return intake_session(loop, session)
+            return _read(loop, session, None)
     except TargetError as error:
         return Intake(error=str(error), unreachable=isinstance(error, TargetUnreachableError))
 
 
-def intake_session(loop: Loop, session: Observing, *, analysis_id: str | None = None) -> Intake:
-    """Read once through an open session; for the cycle `analysis_id`, which then knows of an alarm."""
-    policy = loop.settings.requests
+def intake_session(loop: Loop, session: Observing, *, analysis_id: str) -> Intake:
+    """Read all that is there, for the cycle `analysis_id`, which then knows of an alarm."""
+    began, taken = time.monotonic(), Intake()
     try:
-        table = session.request_table(policy)
-        if table is None:
-            return Intake()
-        return _read(loop, table, session.capabilities(), analysis_id)
+        taken = _read(loop, session, analysis_id)
+        while taken.behind and time.monotonic() - began < _CATCH_UP_S:
+            loop.say(f"{taken.rows:,} inference requests are read, and more wait")
+            taken = taken.then(_read(loop, session, analysis_id))
     except TargetError as error:
-        return Intake(error=str(error))
+        return Intake(error=str(error), rejected=taken.rejected)
+    return taken
 
 
-def _read(loop: Loop, table: RequestTable, server: Capabilities, analysis_id: str | None) -> Intake:
-    policy, book, now = loop.settings.requests, loop.ledger.requests, loop.clock()
-    before = book.progress(loop.name)
-    identity = {
-        "system_identifier": server.system_identifier,
-        "database_oid": server.database_oid,
-        "table": table.label,
-    }
-    start = _start(loop, table, before, identity, server.started_at.isoformat(), now)
-    found = _unread(loop, table, start, now)
-    behind = len(found) > policy.max_rows
-    found = found.iloc[: policy.max_rows]
-    good, rejected = judged(found, now, policy)
-    after = _moved(start, found, behind, table.numeric, now, policy)
+def _read(loop: Loop, session: Observing | None, analysis_id: str | None) -> Intake:
+    """One page."""
+    step = step_of_table(loop, session) if session and not loop.settings.requests.parquet else step_of_files(loop)
+    if step is None:
+        return Intake()
+    policy, book, now, page = loop.settings.requests, loop.ledger.requests, step.now, step.page
     news = []
-    if len(good):
-        done_s = good["requested_s"] + good["duration_ms"] / 1000
-        fresh = good[done_s >= (now - timedelta(seconds=policy.alarm_fresh_s)).timestamp()]
+    if len(page.fresh):
         past = book.references(loop.name, now - timedelta(hours=policy.alarm_reference_h), now + timedelta(days=1))
-        news = alarms(fresh, past, policy)
+        news = alarms(page.fresh, past, policy)
     batch = None
-    if len(found) or start.notes:
+    if page.rows or step.notes:
         batch = {
-            "rows": len(good),
-            "rejected": rejected,
-            "notes": start.notes,
+            "rows": page.good,
+            "rejected": page.left_out,
+            "notes": step.notes,
             "alarm": [a.body() for a in news],
             "analysis_id": analysis_id,
-            **_extent(found, good, table.numeric),
+            **_extent(page),
         }
     kept = book.consume(
         loop.name,
-        before=before,
-        after=after,
-        keys=_by_bucket(found, table.numeric, after),
-        rollups=rolled_up(good),
+        before=step.before,
+        after=step.after,
+        keys={ALWAYS if minute is None else minute: keys for minute, keys in page.keys.items()},
+        rollups=page.sums,
         batch=batch,
         max_remembered=policy.max_remembered,
         keep_d=policy.keep_d,
-        forget=start.forget,
-        again_since=after.covers_since if start.anew else None,
+        forget=step.forget,
+        again_since=step.after.covers_since if step.anew else None,
+        files=step.files,
+        met=step.met,
     )
     if kept is None:
-        return Intake(table.label, notes=["another reader was faster; nothing was lost"])
-    notes = [*start.notes, *([kept[1]] if kept[1] else [])]
-    return Intake(table.label, len(good), rejected, notes, [a.text for a in news], behind, kept[0])
+        return Intake(step.label, notes=["another reader was faster; nothing was lost"], troubles=step.troubles)
+    notes = [*step.notes, *([kept[1]] if kept[1] else [])]
+    alarm = [a.text for a in news]
+    behind = step.after.behind
+    return Intake(step.label, page.good, page.left_out, notes, alarm, behind, kept[0], troubles=step.troubles)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Where a read begins. forget: the ids of before mean nothing; anew: and the lookback is read again."""
-
-    progress: Progress
-    notes: list[str]
-    forget: bool = False
-    anew: bool = False
-
-
-def _start(
-    loop: Loop,
-    table: RequestTable,
-    before: Progress | None,
-    identity: dict[str, Any],
-    started_at: str,
-    now: datetime,
-) -> _Start:
-    """Where to go on: where the last read ended, unless the table is not the one that it was."""
-    keyed_by = "id" if table.numeric else "time"
-    highest = table.highest() if table.numeric else None
-    highest = None if highest is None else min(highest, _HIGHEST)
-    stays = {"storage": table.storage, "started_at": started_at}
-    went_back = bool(before and before.highest is not None and (highest is None or highest < before.highest))
-    changed = before is not None and _changed(before, keyed_by, identity, stays, went_back)
-    if before is None or changed:
-        since = now - timedelta(hours=loop.settings.advice.lookback_hours)
-        first = Progress({**identity, **stays}, keyed_by, since, now, highest=highest)
-        if table.numeric:
-            mark = table.before(since)
-            first = replace(first, mark=_LOWEST if mark is None else mark)
-        else:
-            first = replace(first, floor_at=since)
-        if before is None:
-            return _Start(first, [], forget=True)
-        return _Start(first, [f"{changed}: the lookback is read anew"], forget=True, anew=True)
-    progress = replace(before, identity={**identity, **stays}, read_at=now, highest=highest)
-    if not went_back:
-        return _Start(progress, [])
-    if highest is None or before.identity.get("storage") != table.storage:
-        return _Start(replace(progress, mark=_LOWEST, marks=[]), ["the table was emptied: ids begin anew"], forget=True)
-    # The newest rows were deleted.
-    kept = [m for m in before.marks if m[1] <= highest]
-    mark = min(before.mark if before.mark is not None else _LOWEST, highest)
-    return _Start(replace(progress, marks=kept, mark=mark), [])
-
-
-def _changed(
-    before: Progress, keyed_by: str, identity: Mapping[str, Any], stays: Mapping[str, Any], went_back: bool
-) -> str | None:
-    """Why the ids of before mean nothing on this table."""
-    known = before.identity
-    if before.keyed_by != keyed_by:
-        return "the type of the ids changed"
-    if any(known.get(key) != value for key, value in identity.items()):
-        return "the server, database or table is another one"
-    if went_back and known.get("started_at") != stays["started_at"]:
-        return "the server restarted and ids went back: a backup was restored"
-    if went_back and str(known.get("storage")).split("/")[0] != str(stays["storage"]).split("/")[0]:
-        return "the table was made anew and ids went back"
-    return None
-
-
-def _unread(loop: Loop, table: RequestTable, start: _Start, now: datetime) -> pd.DataFrame:
-    """Completed rows in reach that were not consumed, one more than a read may take."""
-    policy, book = loop.settings.requests, loop.ledger.requests
-    mark, floor_at = start.progress.mark, start.progress.floor_at
-    if table.numeric:
-        assert mark is not None
-        open_ids = f"{{[{mark + 1},)}}" if start.forget else book.open_ids(loop.name, mark)
-        return table.rows_by_id(open_ids, limit=policy.max_rows + 1)
-    assert floor_at is not None
-    until = now + timedelta(seconds=policy.max_clock_skew_s)
-    seen = "{}" if start.forget else book.seen(loop.name)
-    return table.rows_by_time(floor_at, until, seen=seen, limit=policy.max_rows + 1)
-
-
-def _moved(
-    start: _Start, found: pd.DataFrame, behind: bool, numeric: bool, now: datetime, policy: Requests
-) -> Progress:
-    """The progress after a read: nothing is out of reach before it was in reach for `late_s`."""
-    progress, late = start.progress, timedelta(seconds=policy.late_s)
-    top = int(found["key"].iloc[-1]) if numeric and len(found) else None
-    # Rows above the highest id of a moment ago may have come in between.
-    ids = [i for i in (progress.highest, top) if i is not None]
-    progress = replace(progress, behind=behind, read_at=now, highest=max(ids, default=None))
-    if not numeric:
-        reached = datetime.fromtimestamp(float(found["requested_s"].iloc[-1]), UTC) if behind else now
-        assert progress.floor_at is not None
-        return replace(progress, floor_at=max(progress.floor_at, min(reached, now) - late))
-    top = top if behind else progress.highest
-    marks = list(progress.marks)
-    newest = datetime.fromisoformat(marks[-1][0]) if marks else None
-    if top is not None and (newest is None or now - newest >= late / _MARKS_A_WINDOW):
-        marks.append([now.isoformat(), top])
-    # A page that ended early may lie below an older mark.
-    marks = [[at, min(mark, top) if behind and top is not None else mark] for at, mark in marks]
-    old = [mark for at, mark in marks if datetime.fromisoformat(at) <= now - late]
-    marks = [[at, mark] for at, mark in marks if datetime.fromisoformat(at) > now - late]
-    below = progress.mark if progress.mark is not None else _LOWEST
-    return replace(progress, marks=marks, mark=max([below, *old]))
-
-
-def _by_bucket(found: pd.DataFrame, numeric: bool, after: Progress) -> dict[datetime, list[int]]:
-    """The keys that were consumed, bad ones too: by the minute of their request where that tells their age."""
-    if found.empty:
-        return {}
-    if numeric:
-        return {ALWAYS: [int(key) for key in found["key"]]}
-    minutes = (found["requested_s"].astype(float) // 60 * 60).astype("int64")
-    return {datetime.fromtimestamp(int(m), UTC): [int(k) for k in keys] for m, keys in found["key"].groupby(minutes)}
-
-
-def _extent(found: pd.DataFrame, good: pd.DataFrame, numeric: bool) -> dict[str, Any]:
+def _extent(page: Page) -> dict[str, Any]:
     """The batch's ids and its window."""
-    ids = found["key"] if numeric and len(found) else None
-    times = good["requested_s"] if len(good) else None
+    start, end = page.window or (None, None)
     return {
-        "first_id": None if ids is None else int(ids.min()),
-        "last_id": None if ids is None else int(ids.max()),
-        "window_start": None if times is None else datetime.fromtimestamp(float(times.min()), UTC),
-        "window_end": None if times is None else datetime.fromtimestamp(float(times.max()), UTC),
+        "first_id": page.first_key,
+        "last_id": page.last_key,
+        "window_start": None if start is None else datetime.fromtimestamp(start, UTC),
+        "window_end": None if end is None else datetime.fromtimestamp(end, UTC),
     }

@@ -15,25 +15,43 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import BlindSpot, LatencyPoint, Observation, Scope, StatementSeen
+from ooda_dagster.core.messages import (
+    BlindSpot,
+    LatencyPoint,
+    Observation,
+    QueryStoreRecommendation,
+    Scope,
+    StatementSeen,
+)
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
-from ooda_dagster.loop.anomalies import Found, find_anomalies
 from ooda_dagster.loop.concepts import find_concepts
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.plans import watch_plans
-from ooda_dagster.loop.workload import Window, read_window
+from ooda_dagster.loop.see_requests import SeenRequests, see_requests
+from ooda_dagster.loop.workload import Window, no_window, read_window
 from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
 
 _MOST_STATEMENTS = 50
 _LATENCY_POINTS = 96
 _MIN_ROWS_TO_WONDER = 10_000
 
+#: Which scopes tell of what.
+_STATEMENTS, _REQUESTS, _ODD = ("full", "performance"), ("full", "performance", "models"), ("full", "performance")
 
-def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, scope: Scope = "full") -> Observation:
-    """The observation of a cycle. Raises TargetUnreachableError where the target does not answer."""
+
+def observe(
+    loop: Loop,
+    cycle: Cycle,
+    *,
+    lookback_hours: float | None = None,
+    scope: Scope = "full",
+    tenant: str | None = None,
+) -> Observation:
+    """The observation of a cycle. tenant: of requests, only its own. Raises TargetUnreachableError where the target
+    does not answer."""
     hours = lookback_hours or loop.settings.advice.lookback_hours
+    statements = scope in _STATEMENTS
     blind: list[BlindSpot] = []
     if loop.settings.mode.acts and not cycle.dry_run:
         blind += _recovered(loop)
@@ -44,7 +62,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
                 loop.say(line)
         _same_database(loop, seen)
         blind += seen.blind_spots
-        if seen.statements_ok:
+        if seen.statements_ok and statements:
             taken = sample_session(loop.name, session, loop.ledger, loop.settings.sampling)
             if taken.hidden:
                 remedy = f"GRANT pg_monitor TO {quote_identifier(seen.role)};"
@@ -52,11 +70,19 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
                 blind.append(BlindSpot(what=what, why="they are other roles'", remedy=remedy))
         activity = session.activity()
         catalogue = session.catalogue()
-        slower = watch_plans(loop, session, cycle, catalogue, blind)
-        total_inferences, avg_duration_ms, odd = _inferences(loop, session, cycle, hours, blind)
+        slower: list[QueryStoreRecommendation] = []
+        if statements:
+            slower = watch_plans(loop, session, cycle, catalogue, blind)
+        asked = SeenRequests()
+        if scope in _REQUESTS:
+            score = scope in _ODD
+            asked = see_requests(loop, session, cycle, blind, hours=hours, score=score, tenant=tenant)
         concepts = find_concepts(loop, session, cycle.analysis_id, scope=scope, blind=blind)
-    window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
-    blind += _never_analysed(catalogue)
+    odd = asked.odd
+    window = no_window(loop.clock())
+    if statements:
+        window = read_window(loop.ledger, loop.name, lookback_hours=hours, until=loop.clock())
+        blind += _never_analysed(catalogue)
     gaps = loop.ledger.rollups.gaps(loop.name, window.since, window.until) if window.since else pd.DataFrame()
     p50, p95 = latency_quantiles(window.totals)
     return Observation(
@@ -65,13 +91,16 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         timestamp=loop.clock(),
         mode=loop.settings.mode,
         scope=scope,
+        tenant=tenant,
         lookback_hours=hours,
-        total_inferences=total_inferences,
-        avg_duration_ms=avg_duration_ms,
+        total_inferences=asked.total,
+        avg_duration_ms=asked.avg_ms,
+        irregular=asked.irregular,
+        models=asked.models,
         anomaly_count=odd.count if odd else None,
         anomalies=odd.anomalies if odd else [],
         detection=odd.detection if odd else None,
-        latency=_latency(loop, hours),
+        latency=_latency(loop, hours) if scope in _REQUESTS and tenant is None else [],
         query_store_recommendations=slower,
         patterns=list(concepts.patterns),
         embeddings=concepts.seen,
@@ -106,42 +135,6 @@ def _let_go(loop: Loop, session: Observing) -> list[str]:
     if not session.capabilities().in_recovery:
         return let_go(loop.target, loop.ledger, session)
     return []  # without an acting session, nothing new is built; with one, the next recovery looks
-
-
-def _inferences(
-    loop: Loop, session: Observing, cycle: Cycle, hours: float, blind: list[BlindSpot]
-) -> tuple[int | None, float | None, Found | None]:
-    """Inference requests of the lookback, their mean duration (ms), and the odd ones among the newest.
-
-    The first two are from the rollups, else counted in the table.
-    """
-    taken = intake_session(loop, session, analysis_id=cycle.analysis_id)
-    if taken.error:
-        blind.append(BlindSpot(what="inference requests", why=taken.error))
-    blind += [BlindSpot(what=f"{n} inference requests", why=why) for why, n in taken.rejected.items()]
-    if taken.table is None:
-        return None, None, None
-    now = loop.clock()
-    since = now - timedelta(hours=hours)
-    try:
-        table = session.request_table(loop.settings.requests)
-    except TargetError as error:
-        blind.append(BlindSpot(what="inference requests", why=str(error)))
-        return None, None, None
-    odd = None
-    if table and loop.settings.detect.enabled:
-        try:
-            odd = find_anomalies(table, loop.settings, analysis_id=cycle.analysis_id, since=since, now=now)
-        except TargetError as error:
-            blind.append(BlindSpot(what="which inference requests are odd", why=str(error)))
-    if known := loop.ledger.requests.totals(loop.name, since, now):
-        return *known, odd
-    try:
-        n, mean = table.totals(since) if table else (None, None)
-        return n, mean, odd
-    except TargetError as error:
-        blind.append(BlindSpot(what=f"how many inference requests there were in {hours:g} h", why=str(error)))
-        return None, None, odd
 
 
 def _latency(loop: Loop, hours: float) -> list[LatencyPoint]:

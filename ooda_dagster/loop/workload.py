@@ -37,6 +37,11 @@ class Window:
         return from_totals(self.totals, self.hours, self.source, self.samples)
 
 
+def no_window(until: datetime) -> Window:
+    """Of who does not look at statements."""
+    return Window(_empty(), None, until, 0.0, "none")
+
+
 def read_window(ledger: Ledger, name: str, *, lookback_hours: float, until: datetime) -> Window:
     """The work of a target's statements in the window.
 

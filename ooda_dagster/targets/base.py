@@ -5,7 +5,7 @@ The loop knows targets by these alone; `postgres/` implements them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,11 +18,20 @@ from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.plan_log import LogPosition, PlanLogPart
 from ooda_dagster.core.planner_statistics import PlannerStatistics
+from ooda_dagster.core.request_page import Page
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.embeddings import EmbeddingTable
+from ooda_dagster.targets.request_rollup import Judging
 from ooda_dagster.targets.surroundings import Attached, Partition, Replication, Tablespace, Work
+
+#: Takes a line of progress.
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Nobody listens."""
 
 
 class TargetError(RuntimeError):
@@ -147,22 +156,34 @@ class AnalysisRequest:
     lookback_hours: float
 
 
-class RequestTable(Protocol):
+class RequestSource(Protocol):
+    """Where inference requests are read. `reader`: how single ones come, and what would bring them faster."""
+
+    label: str
+
+    @property
+    def reader(self) -> str: ...
+
+    def newest(self, since: datetime, until: datetime, *, limit: int, say: Say = silent) -> pd.DataFrame: ...
+    def totals(self, since: datetime) -> tuple[int, float | None]: ...
+    def rolled_up(self, since: datetime, judging: Judging, *, say: Say = silent) -> Page: ...
+
+
+class RequestTable(RequestSource, Protocol):
     """A target's table of inference requests.
 
     `numeric`: ids are whole numbers, so that they bound a scan; `storage` changes when the table is emptied.
     """
 
-    label: str
     storage: str
     numeric: bool
 
     def highest(self) -> int | None: ...
     def before(self, since: datetime) -> int | None: ...
-    def rows_by_id(self, open_ids: str, *, limit: int) -> pd.DataFrame: ...
-    def rows_by_time(self, since: datetime, until: datetime, *, seen: str, limit: int) -> pd.DataFrame: ...
-    def newest(self, since: datetime, until: datetime, *, limit: int) -> pd.DataFrame: ...
-    def totals(self, since: datetime) -> tuple[int, float | None]: ...
+    def page_by_id(self, open_ids: str, *, limit: int, judging: Judging) -> Page: ...
+    def page_by_time(self, since: datetime, until: datetime, *, seen: str, limit: int, judging: Judging) -> Page: ...
+    def pending_by_id(self, open_ids: str, *, limit: int) -> int: ...
+    def pending_by_time(self, since: datetime, until: datetime, *, limit: int) -> int: ...
 
 
 class Observing(Protocol):
@@ -188,8 +209,8 @@ class Observing(Protocol):
     def work_on(self, tables: Collection[tuple[str, str]], *, own: Collection[int]) -> tuple[Work, ...]: ...
     def partitions(self, schema: str, table: str) -> tuple[Partition, ...]: ...
     def attached(self, schema: str, name: str) -> tuple[Attached, ...]: ...
-    def request_table(self, mapped: Requests) -> RequestTable | None: ...
     def embedding_table(self, mapped: Concepts) -> EmbeddingTable | None: ...
+    def request_table(self, mapped: Requests, *, tenant: str | None = None) -> RequestTable | None: ...
     def may_log_in(self, role: str) -> bool | None: ...
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None: ...
 

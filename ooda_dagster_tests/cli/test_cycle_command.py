@@ -89,6 +89,29 @@ def test_analyze_observes_only(process: Run, database: Database, url: str) -> No
 
 
 @pytest.mark.slow
+def test_analyze_tells_of_a_scope_and_of_a_tenant(process: Run, database: Database, url: str) -> None:
+    database.execute(
+        "create table inference_requests (inference_id bigint primary key, request_timestamp timestamptz, "
+        "total_duration_ms int, status text, model_id int, task_type text, input_tokens int, output_tokens int, "
+        "tenant_id text); insert into inference_requests select g, now(), 50, 'ok', g % 2, 'chat', 1, 1, "
+        "case when g % 3 = 0 then 'ann' else 'ben' end from generate_series(1, 30) g; "
+        "grant select on inference_requests to public"
+    )
+    common = ("analyze", "--url", url, "--name", database.name)
+    ran = process(*common, "--scope", "models", "--tenant", "ann", "--json")
+
+    assert ran.code == 0, ran.err
+    seen = ran.json["observation"]
+    assert (seen["scope"], seen["tenant"], seen["totalInferences"], seen["statements"]) == ("models", "ann", 10, [])
+    assert [m["requests"] for m in seen["models"]] == [5, 5]
+    ran = process(*common, "--scope", "models")
+    assert "30 inference requests in 24 h, 50 ms on average." in ran.out
+    assert "Requests by model" in ran.out
+    assert "Where the time goes" not in ran.out
+    assert process(*common, "--scope", "everything").code == 2
+
+
+@pytest.mark.slow
 def test_a_dead_target_ends_a_cycle_with_3(process: Run, ledger_server: Cluster) -> None:
     ran = process("cycle", "--url", "postgresql://nobody:m4rker-secret@127.0.0.1:1/x", "--json")
 

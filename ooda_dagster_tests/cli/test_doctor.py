@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from ooda_dagster.config.servers import APP_ROLE
@@ -145,3 +146,21 @@ def test_whether_analyses_can_be_asked_for_is_a_row_and_no_warning(ooda: Run, da
     assert row()["state"] == "warn"
     database.execute(row()["remedy"])
     assert (row()["state"], row()["found"]) == ("ok", "installed")
+
+
+def test_files_of_requests_are_a_row_and_a_torn_one_is_named(
+    ooda: Run, configured: Callable[..., None], database: Database, tmp_path: Path
+) -> None:
+    def requests() -> list[tuple[str, str]]:
+        found = ooda("doctor", "--target", "shop", "--json").json["rows"]
+        return [(r["state"], r["found"]) for r in found if r["what"] == "inference requests"]
+
+    configured(database, requests=f"{{ parquet = '{tmp_path}/*.parquet' }}")
+    assert requests() == [("warn", f"no file matches {tmp_path}/*.parquet yet")]
+    select = "select 1 as inference_id, now() as request_timestamp, 5 as total_duration_ms, 'ok' as status, "
+    select += "'m' as model_id, 'chat' as task_type, 1 as input_tokens, 1 as output_tokens"
+    with duckdb.connect() as connection:
+        connection.execute(f"copy ({select}) to '{tmp_path}/a.parquet' (format parquet)")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
+    torn = f"{tmp_path}/b.parquet: it is torn or still being written: it has no Parquet footer"
+    assert requests() == [("warn", torn), ("ok", "1 Parquet file with 1 row")]

@@ -11,10 +11,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from ooda_dagster.collect import parquet
-from ooda_dagster.collect.parquet import LakeError, read_parquet_day
+from ooda_dagster.collect.parquet import read_parquet_day
 from ooda_dagster.core.request_days import RequestDay
 from ooda_dagster.core.request_settings import Requests
+from ooda_dagster.targets import duck
+from ooda_dagster.targets.duck import LakeError
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 #: 23:58 of the day before and ten minutes on: eight of ten requests are of the day, each third of all failed.
@@ -127,7 +128,7 @@ def test_without_duckdb_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
         assert name == "duckdb"
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(parquet, "import_module", missing)
+    monkeypatch.setattr(duck, "import_module", missing)
     with pytest.raises(LakeError, match=r"pip install ooda-dagster\[lake\]"):
         read(tmp_path / "a.parquet")
     assert importlib.import_module("duckdb") is duckdb

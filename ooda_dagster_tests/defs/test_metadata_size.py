@@ -17,10 +17,12 @@ from ooda_dagster.core.messages import (
     Hypotheses,
     LatencyPoint,
     Message,
+    ModelSeen,
     Observation,
     Unjudged,
     Verdicts,
 )
+from ooda_dagster.core.requests import FOLDED, PENDING, REASONS
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
@@ -56,6 +58,20 @@ LARGEST: dict[str, Message] = {
         ],
         detection=detection(not_judged=[LONG] * 20),
         query_store_recommendations=[slower(text=LONG, reason=LONG, plan_before=LONG * 5, plan_after=LONG * 5)] * 50,
+        models=[
+            ModelSeen(
+                model_id=LONG,
+                operation=LONG,
+                requests=5,
+                failed=1,
+                avg_duration_ms=1.5,
+                max_duration_ms=2,
+                tokens=3,
+                share=0.1,
+            )
+        ]
+        * 50,
+        irregular=dict.fromkeys((*REASONS, PENDING, FOLDED), 10**9),
         statements=[seen(LONG)] * 200,
         gaps=[LONG] * 200,
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,

@@ -194,5 +194,5 @@ def test_run_config_can_neither_approve_nor_raise_a_mode() -> None:
     from ooda_dagster.defs.assets import CycleConfig
     from ooda_dagster.defs.history import HistoryConfig
 
-    assert set(CycleConfig.model_fields) == {"dry_run", "lookback_hours", "scope"}
+    assert set(CycleConfig.model_fields) == {"dry_run", "lookback_hours", "scope", "tenant"}
     assert set(HistoryConfig.model_fields) == {"targets"}

@@ -95,10 +95,10 @@ def test_activity_is_read(old: Database) -> None:
 
 def test_the_grant_to_act_is_one_that_15_knows(reader: Role) -> None:
     with PostgresTarget("t", reader.dsn, reader.dsn).acting("act") as session:
-        statement, limits = "create index i on orders (customer)", {"lock_timeout_s": 1.0, "timeout_s": 9.0}
+        statement = "create index i on orders (customer)"
         reader.database.execute(f"alter role {reader.name} noinherit")
         with pytest.raises(MissingRightError) as caught:
-            session.execute(statement, role=APP_ROLE, **limits)
+            session.execute(statement, role=APP_ROLE, lock_timeout_s=1, timeout_s=9)
         reader.database.execute(str(caught.value)[str(caught.value).index("GRANT") :])
-        session.execute(statement, role=APP_ROLE, **limits)
+        session.execute(statement, role=APP_ROLE, lock_timeout_s=1, timeout_s=9)
     assert reader.database.indexes()["i"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Anomaly, Detection, Observation, QueryStoreRecommendation, iso
+from ooda_dagster.core.messages import Anomaly, Detection, ModelSeen, Observation, QueryStoreRecommendation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.concepts import describe_concepts
@@ -14,7 +14,7 @@ from ooda_dagster.defs.metadata.tables import number, some_json, table
 from ooda_dagster.defs.timeline import timeline
 
 _TOP = 10
-_TOP_SLOWER = 4
+_TOP_SLOWER, _TOP_MODELS = 4, 5
 _CHART_ROWS, _MARKS = 8, 50
 
 
@@ -62,13 +62,17 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         marks = [(a.requested_at, a.duration_ms) for a in message.anomalies[:_MARKS]]
         title = "Latency of requests (ms, UTC): typical as a line, slowest as dots, odd ones in red"
         found["latency_of_requests"] = dg.MetadataValue.md(timeline(points, marks, title))
+    if message.models:
+        found["requests_by_model"] = table([_model(m) for m in message.models[:_TOP_MODELS]])
+    if message.irregular:
+        found["irregular_requests"] = some_json(message.irregular)
     if message.gaps:
         found["gaps"] = dg.MetadataValue.md("\n".join(f"- {cut(gap, 150)}" for gap in message.gaps[-10:]))
     return (
         found
         | describe_concepts(message)
         | {
-            "source": f"{message.source}, {message.lookback_hours:g} h looked back on",
+            "source": f"{message.source}, {message.lookback_hours:g} h looked back on" + _part(message),
             "mode": str(message.mode),
             "load": some_json(message.load),
             "server": some_json(message.server),
@@ -86,6 +90,21 @@ def _slower(found: QueryStoreRecommendation) -> dict[str, Any]:
         "statement": cut(found.text, 120),
         "plan before": cut(found.plan_before or "not known", 150),
         "plan now": cut(found.plan_after or ("the same" if found.plan_before else "not known"), 150),
+    }
+
+
+def _part(message: Observation) -> str:
+    scope = "" if message.scope == "full" else f", scope {message.scope}"
+    return scope if message.tenant is None else f"{scope}, requests of one tenant"
+
+
+def _model(seen: ModelSeen) -> dict[str, Any]:
+    return {
+        "what": f"{cut(seen.operation, 30)} by model {cut(seen.model_id, 30)}",
+        "requests": seen.requests,
+        "failed": seen.failed,
+        "mean ms": seen.avg_duration_ms,
+        "share %": 100 * seen.share,
     }
 
 

@@ -18,6 +18,7 @@ from ooda_dagster.ledger.tables.days import workload_day
 from ooda_dagster.ledger.tables.plans import plan_check, plan_log_position, plan_use, regression, statement_plan
 from ooda_dagster.ledger.tables.requests import (
     request_batch,
+    request_file,
     request_progress,
     request_read,
     request_rollup,
@@ -57,6 +58,7 @@ __all__ = [
     "plan_use",
     "regression",
     "request_batch",
+    "request_file",
     "request_progress",
     "request_read",
     "request_rollup",

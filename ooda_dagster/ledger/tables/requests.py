@@ -43,7 +43,7 @@ request_progress = Table(
     moment("covers_since", nullable=False),
     Column("behind", Boolean, nullable=False, server_default=text("false")),
     moment("read_at", nullable=False),
-    CheckConstraint("keyed_by in ('id', 'time')", name="keyed_by"),
+    CheckConstraint("keyed_by in ('id', 'time', 'file')", name="keyed_by"),
 )
 
 #: Ids that were consumed and may still be met again.
@@ -55,6 +55,19 @@ request_seen = Table(
     moment("bucket_start", primary_key=True, nullable=False),
     Column("keys", INT8MULTIRANGE, nullable=False),
     CheckConstraint("source in ('inference', 'analysis')", name="source"),
+)
+
+#: Files that hold requests, and how far each was read: by row position, as the order of a file's rows never changes.
+request_file = Table(
+    "request_file",
+    metadata,
+    Column("target", Text, ForeignKey(target.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    moment("modified_at"),
+    Column("rows", BigInteger, nullable=False),
+    Column("rows_read", BigInteger, nullable=False),
+    moment("seen_at", nullable=False),
 )
 
 #: Inference requests per minute of their request. Logs are over durations above zero.

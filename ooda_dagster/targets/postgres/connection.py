@@ -45,7 +45,7 @@ ACTING_SETTINGS: Mapping[str, str] = {
 #: Names in our own statements mean the server's own objects, whatever search_path a role or a database is given and
 #: whatever stands in public: a function or an operator of somebody's would run with our rights. The path that the
 #: session would have had is kept in a setting beside it.
-_PINNED_PATH = "pg_catalog, pg_temp"
+PINNED_PATH = "pg_catalog, pg_temp"
 _GIVEN_PATH = "pg_catalog.set_config('search_path', pg_catalog.current_setting('ooda.search_path', true), {local})"
 
 
@@ -72,7 +72,7 @@ class PooledConnection(psycopg.Connection[Any]):
         super().execute(marked("begin read only"))
         self._held = True
         try:
-            super().execute(_opening(self.settings, local=True))
+            super().execute(opening(self.settings, local=True))
             yield
         finally:
             self._held = False
@@ -110,7 +110,7 @@ def connect(
         pooled = _open(PooledConnection, dsn, application_name, alive)
         pooled.settings = settings
         return _checked(pooled, marked("select 1 as answer"))
-    return _checked(connection, _opening(settings))
+    return _checked(connection, opening(settings))
 
 
 def _patience(dsn: str) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _loads(data: str | bytes) -> Any:
     return json.loads(data if isinstance(data, str) else data.decode(errors="replace"))
 
 
-def _opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
+def opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
     """A session's, or a transaction's, first statement, with nothing in it that a search_path could lead astray.
 
     No SET: the server counts that as the same statement as the user's own, and only ours is marked.
@@ -174,7 +174,7 @@ def _opening(settings: Mapping[str, str], *, local: bool = False) -> sql.SQL:
     wanted = {**settings, "datestyle": "ISO", "intervalstyle": "postgres", "standard_conforming_strings": "on"}
     scope = str(local).lower()
     calls = [f"pg_catalog.set_config('ooda.search_path', pg_catalog.current_setting('search_path'), {scope})"]
-    for name, value in {**wanted, "search_path": _PINNED_PATH}.items():
+    for name, value in {**wanted, "search_path": PINNED_PATH}.items():
         calls.append(f"pg_catalog.set_config('{name}', {sql.Literal(value).as_string(None)}, {scope})")
     columns = ", ".join(f"{call} as c{n}" for n, call in enumerate(calls))
     return trusted(f"select {columns} {MARKER}")
@@ -221,4 +221,4 @@ def give_path(connection: psycopg.Connection[Any]) -> None:
 
 
 def pin_path(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(marked("select pg_catalog.set_config('search_path', %s, false)"), (_PINNED_PATH,))
+    connection.execute(marked("select pg_catalog.set_config('search_path', %s, false)"), (PINNED_PATH,))

@@ -29,6 +29,7 @@ from ooda_dagster.targets.base import (
     Transaction,
 )
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
+from ooda_dagster.targets.postgres.arrow import ArrowLogin
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
 from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.embeddings import PostgresEmbeddingTable, find_embedding_table
@@ -58,8 +59,9 @@ _COLUMNS = [
 class PostgresObserving:
     """Implements `targets.base.Observing`."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], login: ArrowLogin | None = None) -> None:
         self.connection = connection
+        self._login = login
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -185,9 +187,9 @@ class PostgresObserving:
     def attached(self, schema: str, name: str) -> tuple[Attached, ...]:
         return read_attached(self.connection, schema, name)
 
-    def request_table(self, mapped: Requests) -> PostgresRequestTable | None:
-        """The configured table of inference requests; None where there is none for us."""
-        return find_request_table(self.connection, mapped)
+    def request_table(self, mapped: Requests, *, tenant: str | None = None) -> PostgresRequestTable | None:
+        """The configured table of inference requests; None where there is none for us. tenant: only its rows."""
+        return find_request_table(self.connection, mapped, tenant=tenant, login=self._login)
 
     def embedding_table(self, mapped: Concepts) -> PostgresEmbeddingTable | None:
         """The configured table of embeddings; None where there is none for us."""

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ooda_dagster.targets.base import LoginRefusedError, RefusedError, TargetUnreachableError
 from ooda_dagster.targets.postgres.acting import PostgresActing
+from ooda_dagster.targets.postgres.arrow import ArrowLogin
 from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, OBSERVING_SETTINGS, connect
 from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.observing import PostgresObserving
@@ -58,7 +59,7 @@ class PostgresTarget:
         except LoginRefusedError as error:  # as such only of the acting role: that is a switch of a DBA's
             raise TargetUnreachableError(str(error)) from None
         with closing(connection):
-            yield PostgresObserving(connection)
+            yield PostgresObserving(connection, ArrowLogin(self._observe_dsn, name, OBSERVING_SETTINGS))
 
     @contextmanager
     def primary(self, phase: str) -> Iterator[PostgresObserving]:
