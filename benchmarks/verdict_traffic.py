@@ -1,8 +1,9 @@
 """A simulated service for the error rates of verdicts: request by request, rolled up as the ledger does.
 
 30 statements in a Zipf mix whose shares have a phase of the day, drift, and burst in subsets; a load that all share,
-AR(1) with an sd of 0.12; a level of each statement's own, AR(1) by the minute with innovations of 0.03 (sd 0.07); log-normal durations
-with sigma 0.4 to 0.9, and 1 % of calls with a Pareto tail. `World` varies each of these, so that no verdict fits one.
+AR(1) with an sd of 0.12; a level of each statement's own, AR(1) by the minute with innovations of 0.03 (sd 0.07);
+log-normal durations with sigma 0.4 to 0.9, and 1 % of calls with a Pareto tail. `World` varies each of these, so that
+no verdict fits one.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from ooda_dagster.core.settings import Verifying
 
 _NS = 1_000_000_000
 _SUMS = ("sum_ms", "sum_ms_sq", "sum_log_ms", "sum_log_ms_sq")
+_MOST_CONTROL = 300  # untouched statements, those that are called most: the rest adds cost and no certainty
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,9 @@ class Blocks:
     """Sums by statement (row) and block (column). `before`: how many columns lie before the action.
 
     logs: whether each statement has its log sums in all cells; squares: the same of the sums of squares.
-    rows_before, rows_after: the rollup's rows that were used. first_s: age of the oldest at the action.
+    first_after: the first column after the deed. baseline_s: age of the touched statements' oldest row at the action.
     """
 
-    fingerprints: list[str]
     treated: np.ndarray  # bool, by statement
     n: np.ndarray
     sum_ms: np.ndarray
@@ -67,6 +67,7 @@ def gather(
     Statements that were not called in the baseline have no past to compare with and are left out; so is the block that
     is still filling at `now`.
     """
+    treated, control = set(treated), None if control is None else set(control)
     codes, names = pd.factorize(rollup["fingerprint"])
     n = rollup["n"].to_numpy(float)
     start = _ns(rollup["minute"])
@@ -74,19 +75,23 @@ def gather(
     end = start + (span * _NS).astype("int64")
     acted, settled = _moment(acted_at), _moment(ended + timedelta(seconds=policy.settle_s))
     block_ns, horizon = policy.block_s * _NS, _moment(now)
-    wanted = set(treated) if control is None else set(treated) | set(control)
-    known = np.ones(len(names), bool) if control is None else np.array([f in wanted for f in names], bool)
+    touched = np.array([f in treated for f in names], bool)
+    known = touched | np.array([control is None or f in control for f in names], bool)
 
-    usable = (n > 0) & known[codes] if len(names) else np.zeros(0, bool)
+    usable = (n > 0) & (rollup["sum_ms"].to_numpy(float) > 0) & _of(known, codes)
     for since, until in excluded:
         usable &= (start >= _moment(until)) | (end <= _moment(since))
     before = usable & (end <= acted) & (start >= acted - int(policy.baseline_h * 3600 * _NS))
     after = usable & (start >= settled) & (end <= horizon)
-    called = np.bincount(codes[before], n[before], minlength=len(names)) > 0
+    calls = np.bincount(codes[before], n[before], minlength=len(names))
+    rivals = np.where(touched, 0.0, calls)
+    least = np.partition(rivals, -_MOST_CONTROL)[-_MOST_CONTROL] if len(names) > _MOST_CONTROL else 0.0
+    called = (calls > 0) & (touched | (rivals >= least))
     middle = (start + end) // 2
     block = np.where(before, (middle - acted) // block_ns, (middle - settled) // block_ns)
     after &= (block + 1) * block_ns <= horizon - settled
-    kept = before | (after & called[codes]) if len(names) else before
+    before &= _of(called, codes)
+    kept = before | (after & _of(called, codes))
 
     width = -int(block[before].min()) if before.any() else 0
     deed = max(0, round((settled - acted) / block_ns))
@@ -96,25 +101,30 @@ def gather(
     number = np.zeros(len(names), "int64")
     number[chosen] = np.arange(len(chosen))
     columns = max(width + deed, int(column.max()) + 1 if len(column) else 0)
-    cell, size = number[codes[rows]] * columns + column, len(chosen) * columns
+    owner = number[codes[rows]]
+    cell, size = owner * columns + column, len(chosen) * columns
 
     def summed(values: np.ndarray) -> np.ndarray:
         return np.bincount(cell, values, minlength=size)[:size].reshape(len(chosen), columns)
 
     sums = {name: _column(rollup, name)[rows] for name in _SUMS}
-    complete = [np.bincount(number[codes[rows]], ~np.isfinite(sums[name]), minlength=len(chosen)) == 0 for name in _SUMS]
-    oldest = (acted - start[before].min()) / _NS if before.any() else 0.0
+    complete = [np.bincount(owner, ~np.isfinite(sums[name]), minlength=len(chosen)) == 0 for name in _SUMS]
+    past = before & _of(touched, codes)
     return Blocks(
-        fingerprints=[str(f) for f in names[chosen]],
-        treated=np.array([f in set(treated) for f in names[chosen]], bool),
+        treated=touched[chosen],
         n=summed(n[rows]),
         **{name: summed(np.nan_to_num(values)) for name, values in sums.items()},
         logs=complete[2] & complete[3],
         squares=complete[1],
         before=width,
         first_after=width + deed,
-        baseline_s=float(oldest),
+        baseline_s=float((acted - start[past].min()) / _NS) if past.any() else 0.0,
     )
+
+
+def _of(by_name: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """A property of names, by row."""
+    return by_name[codes] if len(by_name) else np.zeros(len(codes), bool)
 
 
 def _column(rollup: pd.DataFrame, name: str) -> np.ndarray:
@@ -128,4 +138,4 @@ def _ns(times: pd.Series) -> np.ndarray:
 
 
 def _moment(at: datetime) -> int:
-    return pd.Timestamp(at).tz_convert("UTC").as_unit("ns").value
+    return pd.Timestamp(at).as_unit("ns").value

@@ -7,10 +7,10 @@ share - load, a noisy neighbour, the hour - cancels. Two weightings are kept:
 - *precise*: 1 / (sampling variance + persistent variance), the least variance for an effect that all of them share;
 - *work*: each statement by the work that it would have done before, so that the series is the net change of work.
 
-Where requests are seen singly, work per call is the mean of logs: heavy tails hardly move it. From counters it is the log
-of the mean, with a variance by the delta method, cv²/n. The cell's own cv² stands in where it is above the statement's
-usual one: a cell that a single call dominates tells little, however large n is. cv² does not change when work is scaled,
-so this weighting neither favours nor hides an effect.
+Where requests are seen singly, work per call is the mean of logs: heavy tails hardly move it. From counters it is the
+log of the mean, with a variance by the delta method, cv²/n. The cell's own cv² stands in where it is above the
+statement's usual one: a cell that a single call dominates tells little, however large n is. cv² does not change when
+work is scaled, so this weighting neither favours nor hides an effect.
 """
 
 from __future__ import annotations
@@ -169,10 +169,8 @@ def _net(
     some = np.where(np.isfinite(residual[chosen]), expected[chosen], 0.0)
     total = np.where(some.sum(axis=0) > 0, some.sum(axis=0), np.nan)
     observed = some * np.exp(np.nan_to_num(residual[chosen]))
-    return (
-        np.log(observed.sum(axis=0) / total),
-        (observed**2 * np.nan_to_num(noise[chosen])).sum(axis=0) / observed.sum(axis=0).clip(1e-300) ** 2,
-    )
+    work = np.where(np.isfinite(total), observed.sum(axis=0), np.nan)
+    return np.log(work / total), (observed**2 * np.nan_to_num(noise[chosen])).sum(axis=0) / work**2
 
 
 def _expected_ms(blocks: Blocks) -> np.ndarray:

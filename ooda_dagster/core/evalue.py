@@ -1,14 +1,15 @@
 """Evidence that may be looked at as often as one likes: a mixture e-process, and the confidence sequence it gives.
 
 For an effect δ, the likelihood ratio of "shifted by δ" to "shifted by δ0" over the blocks since the action is a test
-martingale under δ0; so is its mean over a fixed mixture of effects. By Ville's inequality the chance that it ever reaches
-1/α is at most α, whenever and however often one looks: e ≥ 100 decides at 1 %. The δ0 that are not rejected form a
-confidence sequence, valid at all times at once.
+martingale under δ0; so is its mean over a fixed mixture of effects. By Ville's inequality the chance that it ever
+reaches 1/α is at most α, whenever and however often one looks: e ≥ 100 decides at 1 %. The δ0 that are not rejected
+form a confidence sequence, valid at all times at once.
 
 The mixture weighs both directions alike. No block may count for more than a factor of 12 (`CAP`): min(LR, c) has an
 expectation below LR's, so the bound holds, and a stall that spoils a block or two cannot decide.
 
-Ville, Étude critique de la notion de collectif (1939); Howard, Ramdas, McAuliffe, Sekhon, Annals of Statistics 49 (2021).
+Ville, Étude critique de la notion de collectif (1939); Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 49
+(2021). Variances are fitted, so the bound is as good as the fit: `ooda audit-verdicts` measures it.
 """
 
 from __future__ import annotations

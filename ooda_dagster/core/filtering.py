@@ -2,9 +2,9 @@
 
     d_t = μ + x_t + ε_t        x_t = φ x_{t-1} + η_t
 
-φ, var x and var ε are fitted by Whittle's likelihood (the periodogram against the model's spectrum), on a grid, from the
-blocks before the action only. A prior spectrum is mixed in, worth `PRIOR_BLOCKS` blocks: with three days of history it
-says next to nothing, with an hour it keeps a series that happened to be calm from being taken for a quiet one.
+φ, var x and var ε are fitted by Whittle's likelihood (the periodogram against the model's spectrum), on a grid, from
+the blocks before the action only. A prior spectrum is mixed in, worth `PRIOR_BLOCKS` blocks: with three days of history
+it says next to nothing, with an hour it keeps a series that happened to be calm from being taken for a quiet one.
 
 Sampling error differs from block to block: ε's variance is scaled by each block's own. μ has a diffuse prior, so that
 what the baseline does not know of it is carried into every later prediction. Missing blocks are predicted through.
@@ -25,7 +25,7 @@ PRIOR_PHI, PRIOR_SLOW_SD, PRIOR_NOISE_SD = 0.9, 0.05, 0.05
 HUBER = 2.5  # sds, beyond which an innovation counts by its size and no more by its square
 _PHIS = np.array([0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995])
 _SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
-_WINSOR = 4.0  # sds, before the spectrum is taken
+_SPIKE = 5.0  # sds from the running median, before the spectrum is taken
 _CLIP = 3.0  # sds, of what one innovation may move the level
 _LONG = 860  # innovations of three days: from then on their scale is known well enough
 _DOUBT = 1.5  # of -2 ln likelihood, by which a model may be worse than the best and still be the one that is taken
@@ -35,7 +35,7 @@ _DIFFUSE = 100.0  # variance of μ at the start, log units²
 
 @dataclass(frozen=True)
 class Model:
-    """φ, the slow component's variance, the noise's; `freedom` is how many blocks it was fitted on."""
+    """φ, the variances of the slow component and of the noise, and how many blocks they were fitted on."""
 
     phi: float
     slow: float
@@ -56,15 +56,14 @@ class State:
 def fit(series: Series, before: int) -> Model:
     """The model of the first `before` blocks."""
     d = series.d[:before]
+    d = d[np.isfinite(d).argmax() :]  # statements may have a shorter past than others
     seen = np.isfinite(d)
     count = int(seen.sum())
-    centred = np.zeros(before)
+    centred = np.zeros(len(d))
     if count:
-        middle = float(np.median(d[seen]))
-        spread = 1.4826 * float(np.median(np.abs(d[seen] - middle)))
-        calm = np.clip(d[seen] - middle, -_WINSOR * spread, _WINSOR * spread) if spread > 0 else d[seen] - middle
+        calm = _without_spikes(d[seen])
         centred[seen] = calm - calm.mean()
-    length = max(before, 8)
+    length = max(len(d), 8)
     frequency = 2 * np.pi * np.arange(1, length // 2 + 1) / length
     power = np.abs(np.fft.rfft(centred, length)[1:]) ** 2 / max(count, 1)
     prior = PRIOR_SLOW_SD**2 * _ar_spectrum(np.array([PRIOR_PHI]), frequency)[0] + PRIOR_NOISE_SD**2
@@ -83,6 +82,17 @@ def fit(series: Series, before: int) -> Model:
     return Model(float(_PHIS[phi]), float(_SHARES[share]) * total, float(1 - _SHARES[share]) * total, count)
 
 
+def _without_spikes(d: np.ndarray) -> np.ndarray:
+    """The values, those that stand out from their neighbours for a block or two pulled in. Steps of the level stay."""
+    around = (
+        np.median(np.lib.stride_tricks.sliding_window_view(np.pad(d, 2, mode="reflect"), 5), axis=1)
+        if len(d) >= 5
+        else np.full(len(d), np.median(d))
+    )
+    spread = 1.4826 * float(np.median(np.abs(d - around)))
+    return np.clip(d, around - _SPIKE * spread, around + _SPIKE * spread) if spread > 0 else d
+
+
 def _ar_spectrum(phis: np.ndarray, frequency: np.ndarray) -> np.ndarray:
     """Spectrum of AR(1) processes of variance 1. Shape: φ × frequency."""
     phi = phis[:, None]
@@ -98,8 +108,8 @@ def noise_of(series: Series, model: Model, before: int) -> np.ndarray:
     return model.noise * np.clip(np.nan_to_num(series.noise, nan=usual) / usual, 0.05, 100.0)
 
 
-def learn_state(series: Series, model: Model, noise: np.ndarray, before: int) -> tuple[State, np.ndarray]:
-    """Filter the baseline; returns the state at its end and the standardised innovations (of blocks seen)."""
+def learn_state(series: Series, model: Model, noise: np.ndarray, before: int) -> State:
+    """Filter the baseline; returns the state at its end."""
     phi, inject = model.phi, (1 - model.phi**2) * model.slow
     mu, x, pm, pc, px = 0.0, 0.0, _DIFFUSE, 0.0, model.slow
     found: list[float] = []
@@ -119,8 +129,7 @@ def learn_state(series: Series, model: Model, noise: np.ndarray, before: int) ->
         a, b = (pm + pc) / total, (pc + px) / total
         mu, x = mu + a * innovation, x + b * innovation
         pm, pc, px = pm - a * a * total, pc - a * b * total, px - b * b * total
-    z = np.array(found)
-    return State(mu, x, (pm, pc, px), scale_of(z)), z
+    return State(mu, x, (pm, pc, px), scale_of(np.array(found)))
 
 
 def scale_of(z: np.ndarray) -> float:

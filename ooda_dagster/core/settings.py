@@ -143,7 +143,7 @@ class Statistics(Group):
 
 
 class Verifying(Group):
-    """How a verdict is reached. An e-value of 100 is wrong in at most 1 % of actions without effect; see core/evalue.py."""
+    """How a verdict is reached. An e-value of 100 is reached by 1 % of actions without effect; see core/evalue.py."""
 
     block_s: PositiveInt = 300
     baseline_h: Positive = 72

@@ -1,13 +1,13 @@
 """Did it help? Better, worse, inconclusive or unattributed - with a ratio, an interval and the evidence.
 
-Difference-in-differences of mix-adjusted log work per call (core/did_series.py), a model of the series fitted on the time
-before the action only (core/filtering.py), and an e-process over the blocks since (core/evalue.py): a verdict may be
-looked at as often as one likes, and the chance that it is ever wrong about an action without effect is bounded by
+Difference-in-differences of mix-adjusted log work per call (core/did_series.py), a model of the series fitted on the
+time before the action only (core/filtering.py), and an e-process over the blocks since (core/evalue.py): a verdict may
+be looked at as often as one likes, and the chance that it is ever wrong about an action without effect is bounded by
 1 / `decide_e`. The error comes from the series' own past, never from the number of calls: calls of one block share a
 load level. For an undo, the cheap mistake, `revert_e` is enough.
 
-The effect that is told is the one that the touched statements share. Where they differ, what counts is the net change of
-their work: a statement that pays for an index is among them.
+The effect that is told is the one that the touched statements share. Where they differ, what counts is the net change
+of their work: a statement that pays for an index is among them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from ooda_dagster.core.did_series import Series, difference
 from ooda_dagster.core.settings import Verifying
 
 _DIFFER_SDS = 3.0  # that the two weightings of the statements may lie apart before they count as differing
+_MOST = math.log(1000)  # that an effect or a bound is told to be, in log units
 DEFAULT_POLICY = Verifying()
+
 
 class Outcome(StrEnum):
     """What a verdict says."""
@@ -60,7 +62,7 @@ class Verdict:
     reason: str
     n: dict[str, int] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
-    revert: bool = False  # worse by the looser bar that is enough for an undo
+    revert: bool = False  # worse, if only by the looser bar that is enough for an undo
 
     @property
     def effect_pct(self) -> float | None:
@@ -97,8 +99,8 @@ def judge(
     treated: fingerprints that the action can reach; control: those it cannot (None: all others).
     excluded: times to leave out, such as gaps and other actions' builds.
 
-    Statements that were not called before the action have no expectation and are left out of both sides. A look at `now`
-    takes every block since the action into account as if it had been looked at by itself.
+    Statements that were not called before the action have no expectation and are left out of both sides. A look at
+    `now` takes every block since the action into account as if it had been looked at by itself.
     """
     blocks = gather(
         rollup,
@@ -133,75 +135,81 @@ def judge(
         return Verdict(Outcome.INCONCLUSIVE, None, None, missing, counts, evidence)
 
     pair = difference(blocks, has_control=has_control)
-    shared, net = (_Filtered(series, blocks, policy) for series in (pair.precise, pair.work))
-    apart = (net.effect - shared.effect) ** 2
+    shared, net = (_Effect(series, blocks, policy) for series in (pair.precise, pair.work))
+    apart = (net.log - shared.log) ** 2
     differ = apart > _DIFFER_SDS**2 * (net.error**2 - shared.error**2) + 1e-4
     found = net if differ else shared
-    low, high, lasting = found.interval()
-    ratio = math.exp(found.effect)
-    evidence |= found.detail()
-    evidence["measure"] = pair.measure
-    evidence["weights"] = "work, as the statements differ" if differ else "precision"
-    evidence["net_ratio"] = math.exp(net.effect)
-    hours = max(after * policy.block_s / 3600, 1e-9)
-    evidence["saved_ms_per_hour"] = float(pair.expected_ms[blocks.first_after :].sum()) * (1 - ratio) / hours
-    interval = (math.exp(low), math.exp(high))
-    outcome, reason = _outcome(interval, lasting, has_control, net.effect, blocks.baseline_s, policy)
-    revert = outcome == Outcome.WORSE or (
-        has_control and found.log_e_higher >= math.log(policy.revert_e) and min(found.effect, net.effect) > 0
-    )
+    (low, high), lasting = found.bounds()
+    ratio, interval = math.exp(min(max(found.log, low), high)), (math.exp(low), math.exp(high))
+    proof = found.log_e()
+    hours = after * policy.block_s / 3600
+    evidence |= found.model_evidence() | {
+        "measure": pair.measure,
+        "weights": "work, as the statements differ" if differ else "precision",
+        "net_ratio": math.exp(net.log),
+        "log_e": proof.either,
+        "log_e_better": proof.better,
+        "log_e_worse": proof.worse,
+        "saved_ms_per_hour": float(pair.expected_ms[blocks.first_after :].sum()) * (1 - ratio) / hours,
+    }
+    outcome, reason = _outcome(interval, lasting, has_control, net.log, blocks.baseline_s, policy)
+    probably = proof.worse >= math.log(policy.revert_e) and min(found.log, net.log) > 0
+    revert = outcome == Outcome.WORSE or (outcome == Outcome.INCONCLUSIVE and has_control and lasting and probably)
     if revert and outcome == Outcome.INCONCLUSIVE:
-        reason = f"probably worse: e = {math.exp(found.log_e_higher):.0f}, enough for an undo and not for a verdict"
+        reason = f"probably worse: e = {math.exp(proof.worse):.0f}, which is enough for an undo"
     return Verdict(outcome, ratio, interval, reason, counts, evidence, revert)
 
 
-class _Filtered:
-    """One series, its model, and what the blocks since the action say of an effect."""
+@dataclass(frozen=True)
+class _Proof:
+    """Log e-values, the highest of any block: of an effect either way, of a gain, of a loss."""
+
+    either: float
+    better: float
+    worse: float
+
+
+class _Effect:
+    """What one series says of an effect: `log` is its most likely size in log units, `error` its standard error."""
 
     def __init__(self, series: Series, blocks: Blocks, policy: Verifying) -> None:
         before, first = blocks.before, blocks.first_after
-        self.model = filtering.fit(series, before)
-        noise = filtering.noise_of(series, self.model, before)
-        self.state, _ = filtering.learn_state(series, self.model, noise, before)
-        after, noise = series.d[first:], noise[first:]
-        self._densities = partial(
-            filtering.log_densities, self.state, self.model, after, noise, ahead=first - before
-        )
-        self.error = filtering.standard_error(self.state, self.model, after, noise, first - before)
-        seen = after[np.isfinite(after)]
-        around = float(np.median(seen)) - self.state.mu
-        self.effect = evalue.estimate(self._densities, around, max(6 * self.error, float(np.ptp(seen))))
+        self._model = filtering.fit(series, before)
+        noise = filtering.noise_of(series, self._model, before)
+        self._state = filtering.learn_state(series, self._model, noise, before)
+        after, noise, deed = series.d[first:], noise[first:], first - before
+        self._densities = partial(filtering.log_densities, self._state, self._model, after, noise, ahead=deed)
+        self.error = filtering.standard_error(self._state, self._model, after, noise, deed)
+        seen = np.flatnonzero(np.isfinite(after))
+        around = float(np.median(after[seen])) - self._state.mu
+        reach = max(6 * self.error, float(np.ptp(after[seen])))
+        self.log = min(max(evalue.estimate(self._densities, around, reach), -_MOST), _MOST)
         self._log_bar = math.log(policy.decide_e)
         # Fewer blocks than the policy wants decide nothing, whatever they say.
-        self._first = int(np.flatnonzero(np.isfinite(after))[policy.min_blocks_after - 1])
+        self._first, self._last = int(seen[policy.min_blocks_after - 1]), len(after) - 1
 
-    @property
-    def log_e_higher(self) -> float:
-        return float(self.evidence.log_e_higher[self._first :].max())
+    def log_e(self) -> _Proof:
+        found, since = evalue.evidence(self._densities), slice(self._first, None)
+        return _Proof(*(float(e[since].max()) for e in (found.log_e, found.log_e_lower, found.log_e_higher)))
 
-    def interval(self) -> tuple[float, float, bool]:
+    def bounds(self) -> tuple[tuple[float, float], bool]:
         """Bounds of the effect in log units, and whether one effect explains all blocks since the action."""
-        self.evidence = evalue.evidence(self._densities)
-        bar = {"log_bar": self._log_bar, "first": self._first}
-        bounds = evalue.confidence_sequence(self._densities, self.effect, self.error, **bar)
-        if bounds is not None:
-            return *bounds, True
-        bar["first"] = len(self.evidence.log_e) - 1
-        now = evalue.confidence_sequence(self._densities, self.effect, self.error, **bar)
-        return *(now or (-math.inf, math.inf)), False
+        for first, lasting in ((self._first, True), (self._last, False)):
+            found = evalue.confidence_sequence(
+                self._densities, self.log, self.error, log_bar=self._log_bar, first=first
+            )
+            if found is not None:
+                return (max(found[0], -_MOST), min(found[1], _MOST)), lasting
+        return (-_MOST, _MOST), False
 
-    def detail(self) -> dict[str, Any]:
-        e = self.evidence
+    def model_evidence(self) -> dict[str, Any]:
         return {
-            "effect_log": self.effect,
+            "effect_log": self.log,
             "standard_error": self.error,
-            "log_e": float(e.log_e[self._first :].max()),
-            "log_e_worse": self.log_e_higher,
-            "log_e_better": float(e.log_e_lower[self._first :].max()),
-            "phi": self.model.phi,
-            "slow_sd": math.sqrt(self.model.slow),
-            "noise_sd": math.sqrt(self.model.noise),
-            "scale": self.state.scale,
+            "phi": self._model.phi,
+            "slow_sd": math.sqrt(self._model.slow),
+            "noise_sd": math.sqrt(self._model.noise),
+            "scale": self._state.scale,
             "prior_blocks": filtering.PRIOR_BLOCKS,
         }
 

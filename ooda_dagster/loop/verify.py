@@ -11,7 +11,7 @@ from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge
+from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge, to_undo
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.changes import last_changes, since_changes
@@ -49,6 +49,8 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         _close(loop, verification, now)
         return []
     result = _judge(loop, verification, now)
+    if any(a.undo_kind != "none" for a in actions):
+        result = to_undo(result)  # what probably hurts goes at once; what cannot be undone waits for proof
     served = _served_calls(loop, verification, actions, now)
     deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
