@@ -35,21 +35,20 @@ class World:
     steps: bool = False  # the load jumps by 40 % several times, and once just after the action
     gaps: bool = False  # a tenth of the time is not sampled, in pieces
     uneven: float = 0.0  # sd of how much more or less of the load a statement feels
-    spill: float = 0.0  # share of the effect that the untouched gain too
     days: float = 3.0
     grain_min: int = 5
 
 
 @dataclass(frozen=True)
 class Run:
-    """A rollup, the statements that the action touches, and the naive rule's two means for each look."""
+    """A rollup, and the statements that the action touches."""
 
     rollup: pd.DataFrame
     treated: list[str]
 
 
-def simulate(world: World, effect: float, seed: int, after_min: int = 240) -> Run:
-    """One service around one action at ACTED_AT that multiplies the work of a call of the treated by `effect`."""
+def simulate(world: World, seed: int, after_min: int = 240) -> Run:
+    """One service around an action at ACTED_AT that changes nothing; see `changed`."""
     chance = np.random.default_rng(seed)
     minutes = np.arange(-round(world.days * _DAY), after_min)
     rates = _mix(world, minutes, chance) * world.calls_per_minute
@@ -64,8 +63,6 @@ def simulate(world: World, effect: float, seed: int, after_min: int = 240) -> Ru
             shared[minutes >= at] += chance.choice([-1, 1]) * np.log(1.4)
     level = chance.normal(1.5, 1.0, shape[1]) + shared * (1 + world.uneven * chance.normal(0, 1, shape[1]))
     level = level + _ar(chance.normal(0, world.own_innovation, shape), world.own_phi)
-    after = (minutes >= 0)[:, None]
-    level = level + np.log(effect) * after * np.where(treated, 1.0, world.spill)
     frame = _requests(world, rates, level, minutes, chance)
     if world.gaps:
         starts = chance.choice(frame["step"].unique(), 20, replace=False)
@@ -143,3 +140,16 @@ def _requests(
     frame["statement"] = frame.index % count
     frame["step"] = frame.index // count + minutes[0] // world.grain_min
     return frame[frame["n"] > 0]
+
+
+def changed(run: Run, effect: float, spill: float = 0.0) -> pd.DataFrame:
+    """The run's rollup, had the action multiplied the work of a call: the same calls, so that cases can be compared."""
+    rollup = run.rollup.copy()
+    touched = rollup["fingerprint"].isin(run.treated).to_numpy()
+    shift = np.log(effect) * np.where(touched, 1.0, spill) * (rollup["minute"] >= ACTED_AT).to_numpy()
+    n, logs = rollup["n"].to_numpy(), rollup["sum_log_ms"].to_numpy()
+    rollup["sum_log_ms_sq"] += 2 * shift * logs + n * shift**2
+    rollup["sum_log_ms"] += n * shift
+    rollup["sum_ms"] *= np.exp(shift)
+    rollup["sum_ms_sq"] *= np.exp(2 * shift)
+    return rollup

@@ -150,7 +150,7 @@ def judge(
         "log_e": proof.either,
         "log_e_better": proof.better,
         "log_e_worse": proof.worse,
-        "saved_ms_per_hour": float(pair.expected_ms[blocks.first_after :].sum()) * (1 - ratio) / hours,
+        "saved_ms_per_hour": float(pair.expected_ms[blocks.first_after :].sum()) * (1 - math.exp(net.log)) / hours,
     }
     outcome, reason = _outcome(interval, lasting, has_control, net.log, blocks.baseline_s, policy)
     probably = proof.worse >= math.log(policy.revert_e) and min(found.log, net.log) > 0
