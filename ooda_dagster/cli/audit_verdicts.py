@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -29,10 +31,16 @@ def audit_verdicts_command(
         ooda = Ooda(with_ledger(load_config(config)))
         names = [ooda.config.target(target).name] if target else sorted(ooda.config.targets)
         for name in names:
-            loop = ooda.loop(name, register=False)
             try:
                 found, moved = audit_verdicts(
-                    loop, number=number, seed=seed, keep=not dry_run, progress=lambda d, n, of=name: _tick(of, d, n)
+                    ooda.ledger,
+                    name,
+                    ooda.config.target(name).settings,
+                    now=datetime.now(UTC),
+                    number=number,
+                    seed=seed,
+                    keep=not dry_run,
+                    progress=partial(_tick, name),
                 )
             except TooLittleHistoryError as error:
                 told.append({"target": name, "error": str(error)})

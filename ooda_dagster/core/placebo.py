@@ -106,7 +106,7 @@ def audit(
         log_e_worse.append(verdict.evidence["log_e_worse"])
     if not judged:
         raise TooLittleHistoryError(f"none of {number} placebos had enough calls and blocks around it to be judged")
-    effective = _effective(judged, np.array(log_e), policy.deadline_s, chance)
+    effective = effective_number(judged, np.array(log_e), policy.deadline_s, chance)
     false, harmed = _rate(fired, effective), _rate(undone, effective)
     return Audit(
         placebos=len(judged),
@@ -114,9 +114,9 @@ def audit(
         false=false,
         undone=harmed,
         decide_e=policy.decide_e,
-        needed_e=_needed(false, log_e, PROMISED, policy.decide_e),
+        needed_e=needed_bar(false, log_e, PROMISED, policy.decide_e),
         revert_e=policy.revert_e,
-        needed_revert_e=_needed(harmed, log_e_worse, PROMISED_UNDO, policy.revert_e),
+        needed_revert_e=needed_bar(harmed, log_e_worse, PROMISED_UNDO, policy.revert_e),
         since=min(judged),
         until=max(judged),
     )
@@ -130,11 +130,15 @@ def _moments(rollup: pd.DataFrame, policy: Verifying, number: int, chance: np.ra
     least_h = max(policy.min_baseline_h, policy.min_blocks_before * policy.block_s / 3600)
     if first is None or hours <= least_h + deadline_h:
         raise TooLittleHistoryError(
-            f"the ledger has {hours:.1f} h of history; {least_h + deadline_h:.1f} h and more are needed"
+            f"the ledger has {_span(hours)} of history; {_span(least_h + deadline_h)} and more are needed"
         )
     baseline_h = max(least_h, min(policy.baseline_h, (hours - deadline_h) / 2))
     offsets = np.sort(chance.uniform(baseline_h, hours - deadline_h, number))
-    return [(first + pd.Timedelta(hours=float(h))).to_pydatetime() for h in offsets]
+    return [first.to_pydatetime() + timedelta(seconds=round(float(h) * 3600)) for h in offsets]
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
 
 
 def _touched(calls: pd.Series, chance: np.random.Generator) -> list[str]:
@@ -146,8 +150,10 @@ def _touched(calls: pd.Series, chance: np.random.Generator) -> list[str]:
     return [str(f) for f in calls.index[order[:some]]]
 
 
-def _effective(moments: list[datetime], log_e: np.ndarray, stretch_s: float, chance: np.random.Generator) -> float:
-    """How many independent placebos these are worth, at most as many as there are."""
+def effective_number(
+    moments: Sequence[datetime], log_e: np.ndarray, stretch_s: float, chance: np.random.Generator
+) -> float:
+    """How many independent placebos these are worth, at most as many as there are; moments in time order."""
     high = (log_e >= np.quantile(log_e, 0.9)).astype(float)
     begin = moments[0]
     number = np.array([int((m - begin).total_seconds() // stretch_s) for m in moments])
@@ -172,7 +178,8 @@ def _rate(hits: list[bool], effective: float) -> Rate:
     return Rate(count, share, low, high)
 
 
-def _needed(rate: Rate, log_e: list[float], promised: float, bar: float) -> float:
+def needed_bar(rate: Rate, log_e: Sequence[float], promised: float, bar: float) -> float:
+    """The bar that keeps the promise: `bar`, or what a share of `promised` reaches, where `rate` is surely above it."""
     if rate.low <= promised:
         return bar
     return float(np.clip(math.exp(min(float(np.quantile(log_e, 1 - promised)), math.log(_MOST_E))), bar, _MOST_E))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ooda_dagster.core.messages import iso
 from ooda_dagster.core.placebo import Audit, audit
-from ooda_dagster.core.settings import Verifying
+from ooda_dagster.core.settings import Settings, Verifying
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.context import Loop
 
 EVENT = "verdict bar"
 
@@ -27,31 +26,38 @@ def policy_of(ledger: Ledger, name: str, policy: Verifying) -> Verifying:
 
 
 def audit_verdicts(
-    loop: Loop, *, number: int, seed: int, keep: bool, progress: Callable[[int, int], None]
+    ledger: Ledger,
+    name: str,
+    settings: Settings,
+    *,
+    now: datetime,
+    number: int,
+    seed: int,
+    keep: bool,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Audit, bool]:
     """Judge placebos in a target's history, and keep the bar that it needs; says too whether the bar was moved.
 
     Statements that an action reached in that time are left out: what it did to them is no placebo's. keep: False leaves
     the bar as it is. Raises TooLittleHistoryError.
     """
-    now, policy = loop.clock(), loop.settings.verifying
-    since = now - timedelta(days=loop.settings.sampling.keep_blocks_d)
-    rollups, verifications = loop.ledger.rollups, loop.ledger.verifications
-    rollup = rollups.frame(loop.name, since, now)
+    policy = settings.verifying
+    since = now - timedelta(days=settings.sampling.keep_blocks_d)
+    rollup = ledger.rollups.frame(name, since, now)
     reached: set[str] = set()
-    for change_set in verifications.since(loop.name, since):
+    for change_set in ledger.verifications.since(name, since):
         reached |= {*change_set.treated, *change_set.bystanders}
     rollup = rollup[~rollup["fingerprint"].isin(reached)]
-    gaps = rollups.gaps(loop.name, since, now)
+    gaps = ledger.rollups.gaps(name, since, now)
     excluded = [(row.since, row.until) for row in gaps.itertuples() if row.kind != "eviction"]
-    excluded += list(verifications.builds(loop.name, since))
+    excluded += list(ledger.verifications.builds(name, since))
     found = audit(rollup, policy=policy, number=number, seed=seed, excluded=excluded, progress=progress)  # type: ignore[arg-type]
     needed = {"decide_e": round(found.needed_e, 1), "revert_e": round(found.needed_revert_e, 1)}
-    current = _current(loop.ledger, loop.name) or {"decide_e": policy.decide_e, "revert_e": policy.revert_e}
+    current = _current(ledger, name) or {"decide_e": policy.decide_e, "revert_e": policy.revert_e}
     moves = any(needed[key] != current.get(key) for key in needed)
     if keep and moves:
         detail: dict[str, Any] = {**needed, "why": told(found)}
-        loop.ledger.audit(EVENT, target=loop.name, **detail)
+        ledger.audit(EVENT, target=name, **detail)
     return found, keep and moves
 
 
