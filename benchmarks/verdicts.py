@@ -5,7 +5,7 @@ an action without effect: any verdict is false. Bounds are Clopper-Pearson's, on
 the document, the mean of the last 5 minutes against that of 24 hours to 5 minutes ago: it knows no "no difference". On
 your own traffic: `ooda audit-verdicts`.
 
-    .venv/bin/python benchmarks/verdicts.py              # about 3 minutes on an idle core
+    .venv/bin/python benchmarks/verdicts.py              # about 5 minutes on an idle core
     .venv/bin/python benchmarks/verdicts.py --n 2000 --jobs 2 [--world usual] [--case A/A] [--json]
 """
 
