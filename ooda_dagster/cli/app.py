@@ -32,6 +32,11 @@ COMMANDS = {
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),
     "policy": ("policy", "app", "What may act, and why not."),
     "audit": ("audit", "app", "Who did what, when; and whether the record of it is as it was written."),
+    "audit-verdicts": (
+        "audit_verdicts",
+        "audit_verdicts_command",
+        "How often would a verdict be wrong here? Judges moments of the past at which nothing was done.",
+    ),
     "queues": ("queues", "app", "The message bus: queues, conversations, dead letters."),
     "pause": ("approvals", "pause", "Begin no new action on a target; what is live is still judged and undone."),
     "resume": ("approvals", "resume", "Let a paused target be acted on again."),

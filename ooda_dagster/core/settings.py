@@ -146,7 +146,7 @@ class Statistics(Group):
 
 
 class Verifying(Group):
-    """How a verdict is reached. `sigmas` is the bound of every look; see core/verdict.py."""
+    """How a verdict is reached. An e-value of 100 is reached by 1 % of actions without effect; see core/evalue.py."""
 
     block_s: PositiveInt = 300
     baseline_h: Positive = 72
@@ -154,7 +154,8 @@ class Verifying(Group):
     min_blocks_before: Annotated[int, Field(ge=3)] = 6
     min_blocks_after: Annotated[int, Field(ge=2)] = 3
     min_calls: PositiveInt = 25
-    sigmas: Positive = 3.3
+    decide_e: Annotated[float, Field(ge=10, le=1_000_000)] = 100
+    revert_e: Annotated[float, Field(ge=5, le=1_000_000)] = 20  # enough to undo what probably hurts
     look_every_s: PositiveInt = 300
     settle_s: Annotated[float, Field(ge=0)] = 0
     deadline_s: Positive = 2 * 3600

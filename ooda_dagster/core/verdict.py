@@ -1,34 +1,35 @@
 """Did it help? Better, worse, inconclusive or unattributed - with a ratio, an interval and the evidence.
 
-Difference-in-differences over rollups. For each statement, work per call before the action is its expectation. In each
-block of time, a group's log ratio is ln(observed ms / expected ms at that block's calls): a change in the mix of calls
-moves both sides and cancels (indirect standardisation). The series d = treated − control takes out what all statements
-share: load, a noisy neighbour, the hour. The effect is the trimmed mean of d after, less that of d before: a stall of
-the machine spoils a block or two, and they must not decide.
+Difference-in-differences of mix-adjusted log work per call (core/did_series.py), a model of the series fitted on the
+time before the action only (core/filtering.py), and an e-process over the blocks since (core/evalue.py): a verdict may
+be looked at as often as one likes, and the chance that it is ever wrong about an action without effect is bounded by
+1 / `decide_e`. The error comes from the series' own past, never from the number of calls: calls of one block share a
+load level. For an undo, the cheap mistake, `revert_e` is enough.
 
-The error comes from the spread of the series itself, never from the number of calls: calls in one block share a load
-level. Yuen's interval for trimmed means (Biometrika 61, 1974: winsorised variances, Welch-Satterthwaite degrees of
-freedom) is widened by (1+ρ)/(1−ρ) for the series' own correlation (ρ: lag 1, within the winsorised baseline), and every
-look uses the same bound of `sigmas` (3.3 by default: two-sided 0.1 % for one look) to pay for looking more than once.
+The effect that is told is the one that the touched statements share. Where they differ, what counts is the net change
+of their work: a statement that pays for an index is among them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from ooda_dagster.core import evalue, filtering
+from ooda_dagster.core.blocks import Blocks, gather
+from ooda_dagster.core.did_series import Series, difference
 from ooda_dagster.core.settings import Verifying
 
-_MIN_SD = 0.01  # 1 %: a series that seems quieter has too few blocks to know
-_MAX_RHO = 0.8
-_TRIM = 0.2  # of the blocks, at each end
+_DIFFER_SDS = 3.0  # that the two weightings of the statements may lie apart before they count as differing
+_MOST = math.log(1000)  # that an effect or a bound is told to be, in log units
 DEFAULT_POLICY = Verifying()
 
 
@@ -61,6 +62,7 @@ class Verdict:
     reason: str
     n: dict[str, int] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
+    revert: bool = False  # worse, if only by the looser bar that is enough for an undo
 
     @property
     def effect_pct(self) -> float | None:
@@ -90,183 +92,173 @@ def judge(
 ) -> Verdict:
     """Judge an action by the work per call of the statements it touches.
 
-    rollup: columns `minute` (aware start of the bucket), `fingerprint`, `n`, `sum_ms`, and optionally `span_s` (length
-        of the bucket in seconds, else 60). Other columns are ignored.
+    rollup: columns `minute` (aware start of the bucket), `fingerprint`, `n`, `sum_ms` and, where known, `sum_ms_sq`,
+        `sum_log_ms`, `sum_log_ms_sq` (null where requests are not seen singly) and `span_s` (length of the bucket in
+        seconds, else 60). Other columns are ignored. The sums may be of any measure of work.
     acted_at, acted_until: when the deed began and ended; buckets that overlap it are left out.
     treated: fingerprints that the action can reach; control: those it cannot (None: all others).
     excluded: times to leave out, such as gaps and other actions' builds.
 
-    Statements that were not called before the action have no expectation and are left out of both sides.
+    Statements that were not called before the action have no expectation and are left out of both sides. A look at
+    `now` takes every block since the action into account as if it had been looked at by itself.
     """
-    ended = acted_until or acted_at
-    treated = set(treated)
-    frame = _usable(rollup, acted_at, ended, now, excluded, policy)
-    if control is not None:
-        frame = frame[frame["fingerprint"].isin(treated | set(control))]
-    is_treated = frame["fingerprint"].isin(treated)
-
-    counts = _counts(frame, is_treated)
-    sides = {name: _log_ratios(frame[mask], policy) for name, mask in (("t", is_treated), ("c", ~is_treated))}
-    has_control = len(sides["c"]) > 0 and {"before", "after"} <= set(sides["c"]["side"])
-    series = _difference(sides["t"], sides["c"]) if has_control else sides["t"]
-    before = series.loc[series["side"] == "before", "d"].to_numpy()
-    after = series.loc[series["side"] == "after", "d"].to_numpy()
+    blocks = gather(
+        rollup,
+        acted_at=acted_at,
+        ended=acted_until or acted_at,
+        now=now,
+        treated=treated,
+        control=control,
+        excluded=excluded,
+        policy=policy,
+    )
+    counts = {
+        "calls_before": blocks.calls(treated=True, after=False),
+        "calls_after": blocks.calls(treated=True, after=True),
+        "control_calls_before": blocks.calls(treated=False, after=False),
+        "control_calls_after": blocks.calls(treated=False, after=True),
+    }
+    has_control = counts["control_calls_before"] > 0 and counts["control_calls_after"] > 0
+    before, after = (_seen(blocks, after=side, has_control=has_control) for side in (False, True))
     evidence: dict[str, Any] = {
         "method": "difference-in-differences" if has_control else "before-after without control",
-        "blocks_before": len(before),
-        "blocks_after": len(after),
+        "blocks_before": before,
+        "blocks_after": after,
         "block_s": policy.block_s,
-        "sigmas": policy.sigmas,
-        "control_statements": int(frame.loc[~is_treated, "fingerprint"].nunique()),
-        "treated_statements": int(frame.loc[is_treated, "fingerprint"].nunique()),
+        "decide_e": policy.decide_e,
+        "revert_e": policy.revert_e,
+        "control_statements": int((~blocks.treated).sum()),
+        "treated_statements": int(blocks.treated.sum()),
     }
-
     missing = _missing(before, after, counts, policy)
     if missing:
         return Verdict(Outcome.INCONCLUSIVE, None, None, missing, counts, evidence)
 
-    effect, half_width, detail = _interval(before, after, policy)
-    evidence |= detail
-    ratio = float(np.exp(effect))
-    interval = (float(np.exp(effect - half_width)), float(np.exp(effect + half_width)))
-    evidence["saved_ms_per_hour"] = _saved(frame[is_treated], ratio, policy)
-    outcome, reason = _outcome(interval, has_control, frame[is_treated], acted_at, policy)
-    return Verdict(outcome, ratio, interval, reason, counts, evidence)
-
-
-def _usable(
-    rollup: pd.DataFrame,
-    acted_at: datetime,
-    ended: datetime,
-    now: datetime,
-    excluded: Sequence[tuple[datetime, datetime]],
-    policy: Verifying,
-) -> pd.DataFrame:
-    """Rows of the baseline and of the time after the action, labelled with side and block; expectations added."""
-    frame = rollup.loc[rollup["n"] > 0].copy()
-    start = pd.to_datetime(frame["minute"], utc=True)
-    spans = frame["span_s"] if "span_s" in frame else pd.Series(60.0, index=frame.index)
-    end = start + pd.to_timedelta(spans.astype(float), unit="s")
-    settled = ended + timedelta(seconds=policy.settle_s)
-    side = pd.Series("", index=frame.index)
-    side[(end <= acted_at) & (start >= acted_at - timedelta(hours=policy.baseline_h))] = "before"
-    side[(start >= settled) & (end <= now)] = "after"
-    for since, until in excluded:
-        side[(start < until) & (end > since)] = ""
-    # Blocks are counted outwards from the action, so that a partial one is the farthest from it or the newest.
-    middle = start + (end - start) / 2
-    offset = np.where(side == "before", (middle - acted_at).dt.total_seconds(), (middle - settled).dt.total_seconds())
-    block = np.floor(offset / policy.block_s).astype(int)
-    filling = (side == "after") & ((block + 1) * policy.block_s > (now - settled).total_seconds())
-    frame["side"], frame["block"] = side, block
-    frame = frame[(side != "") & ~filling]
-    base = frame[frame["side"] == "before"].groupby("fingerprint")[["n", "sum_ms"]].sum()
-    per_call = base["sum_ms"] / base["n"]
-    frame["expected_ms"] = frame["n"] * frame["fingerprint"].map(per_call)
-    return frame[frame["expected_ms"] > 0]
-
-
-def _counts(frame: pd.DataFrame, is_treated: pd.Series) -> dict[str, int]:
-    before = frame["side"] == "before"
-    return {
-        "calls_before": int(frame.loc[is_treated & before, "n"].sum()),
-        "calls_after": int(frame.loc[is_treated & ~before, "n"].sum()),
-        "control_calls_before": int(frame.loc[~is_treated & before, "n"].sum()),
-        "control_calls_after": int(frame.loc[~is_treated & ~before, "n"].sum()),
+    pair = difference(blocks, has_control=has_control)
+    shared, net = (_Effect(series, blocks, policy) for series in (pair.precise, pair.work))
+    apart = (net.log - shared.log) ** 2
+    differ = apart > _DIFFER_SDS**2 * (net.error**2 - shared.error**2) + 1e-4
+    found = net if differ else shared
+    (low, high), lasting = found.bounds()
+    ratio, interval = math.exp(min(max(found.log, low), high)), (math.exp(low), math.exp(high))
+    proof = found.log_e()
+    hours = after * policy.block_s / 3600
+    evidence |= found.model_evidence() | {
+        "measure": pair.measure,
+        "weights": "work, as the statements differ" if differ else "precision",
+        "net_ratio": math.exp(net.log),
+        "log_e": proof.either,
+        "log_e_better": proof.better,
+        "log_e_worse": proof.worse,
+        "saved_ms_per_hour": float(pair.expected_ms[blocks.first_after :].sum()) * (1 - math.exp(net.log)) / hours,
     }
+    outcome, reason = _outcome(interval, lasting, has_control, net.log, blocks.baseline_s, policy)
+    probably = proof.worse >= math.log(policy.revert_e) and min(found.log, net.log) > 0
+    revert = outcome == Outcome.WORSE or (outcome == Outcome.INCONCLUSIVE and has_control and lasting and probably)
+    if revert and outcome == Outcome.INCONCLUSIVE:
+        reason = f"probably worse: e = {math.exp(proof.worse):.0f}, which is enough for an undo"
+    return Verdict(outcome, ratio, interval, reason, counts, evidence, revert)
 
 
-def _log_ratios(frame: pd.DataFrame, policy: Verifying) -> pd.DataFrame:
-    """Per block: side, d = ln(observed / expected)."""
-    blocks = frame.groupby(["side", "block"], as_index=False)[["sum_ms", "expected_ms"]].sum()
-    blocks = blocks[blocks["sum_ms"] > 0]
-    blocks["d"] = np.log(blocks["sum_ms"] / blocks["expected_ms"])
-    return blocks.sort_values(["side", "block"])
+@dataclass(frozen=True)
+class _Proof:
+    """Log e-values, the highest of any block: of an effect either way, of a gain, of a loss."""
+
+    either: float
+    better: float
+    worse: float
 
 
-def _difference(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
-    both = treated.merge(control, on=["side", "block"], suffixes=("", "_control"))
-    both["d"] -= both["d_control"]
-    return both.sort_values(["side", "block"])
+class _Effect:
+    """What one series says of an effect: `log` is its most likely size in log units, `error` its standard error."""
+
+    def __init__(self, series: Series, blocks: Blocks, policy: Verifying) -> None:
+        before, first = blocks.before, blocks.first_after
+        self._model = filtering.fit(series, before)
+        noise = filtering.noise_of(series, self._model, before)
+        self._state = filtering.learn_state(series, self._model, noise, before)
+        after, noise, deed = series.d[first:], noise[first:], first - before
+        self._densities = partial(filtering.log_densities, self._state, self._model, after, noise, ahead=deed)
+        self.error = filtering.standard_error(self._state, self._model, after, noise, deed)
+        seen = np.flatnonzero(np.isfinite(after))
+        around = float(np.median(after[seen])) - self._state.mu
+        reach = max(6 * self.error, float(np.ptp(after[seen])))
+        self.log = min(max(evalue.estimate(self._densities, around, reach), -_MOST), _MOST)
+        self._log_bar = math.log(policy.decide_e)
+        # Fewer blocks than the policy wants decide nothing, whatever they say.
+        self._first, self._last = int(seen[policy.min_blocks_after - 1]), len(after) - 1
+
+    def log_e(self) -> _Proof:
+        found, since = evalue.evidence(self._densities), slice(self._first, None)
+        return _Proof(*(float(e[since].max()) for e in (found.log_e, found.log_e_lower, found.log_e_higher)))
+
+    def bounds(self) -> tuple[tuple[float, float], bool]:
+        """Bounds of the effect in log units, and whether one effect explains all blocks since the action."""
+        for first, lasting in ((self._first, True), (self._last, False)):
+            found = evalue.confidence_sequence(
+                self._densities, self.log, self.error, log_bar=self._log_bar, first=first
+            )
+            if found is not None:
+                return (max(found[0], -_MOST), min(found[1], _MOST)), lasting
+        return (-_MOST, _MOST), False
+
+    def model_evidence(self) -> dict[str, Any]:
+        return {
+            "effect_log": self.log,
+            "standard_error": self.error,
+            "phi": self._model.phi,
+            "slow_sd": math.sqrt(self._model.slow),
+            "noise_sd": math.sqrt(self._model.noise),
+            "scale": self._state.scale,
+            "prior_blocks": filtering.PRIOR_BLOCKS,
+        }
 
 
-def _missing(before: np.ndarray, after: np.ndarray, counts: dict[str, int], policy: Verifying) -> str:
+def _seen(blocks: Blocks, *, after: bool, has_control: bool) -> int:
+    seen = blocks.seen(treated=True, after=after)
+    return int((seen & blocks.seen(treated=False, after=after) if has_control else seen).sum())
+
+
+def _missing(before: int, after: int, counts: dict[str, int], policy: Verifying) -> str:
     """What is missing for a verdict, or nothing."""
     if counts["calls_before"] < policy.min_calls:
         return f"only {counts['calls_before']} calls before the action; {policy.min_calls} are needed"
-    if len(before) < policy.min_blocks_before:
+    if before < policy.min_blocks_before:
         return f"only {_blocks(before)} before the action; {policy.min_blocks_before} are needed"
     if counts["calls_after"] < policy.min_calls:
         return f"only {counts['calls_after']} calls since the action; {policy.min_calls} are needed"
-    if len(after) < policy.min_blocks_after:
+    if after < policy.min_blocks_after:
         return f"only {_blocks(after)} since the action; {policy.min_blocks_after} are needed"
     return ""
 
 
-def _blocks(side: np.ndarray) -> str:
-    return f"{len(side)} block{'' if len(side) == 1 else 's'}"
-
-
-def _interval(before: np.ndarray, after: np.ndarray, policy: Verifying) -> tuple[float, float, dict[str, Any]]:
-    """Effect in log units, half the width of its interval, and what they were computed from."""
-    calm = _winsorised(before)
-    residual = calm - calm.mean()
-    spread = float(residual @ residual)
-    rho = float(np.clip(residual[1:] @ residual[:-1] / spread, 0, _MAX_RHO)) if spread > 0 else 0.0
-    widen = (1 + rho) / (1 - rho)
-    var_before = max(float(calm.var(ddof=1)), _MIN_SD**2)
-    # A few blocks can agree by chance: the time after is never taken to be quieter than the baseline.
-    var_after = max(float(_winsorised(after).var(ddof=1)), var_before)
-    parts = [_error(var, len(side), widen) for var, side in ((var_before, before), (var_after, after))]
-    total = sum(error for error, _ in parts)
-    df = total**2 / sum(error**2 / freedom for error, freedom in parts)
-    quantile = float(stats.t.isf(stats.norm.sf(policy.sigmas), df))
-    effect = float(stats.trim_mean(after, _TRIM) - stats.trim_mean(before, _TRIM))
-    detail = {
-        "effect_log": effect,
-        "standard_error": float(np.sqrt(total)),
-        "degrees_of_freedom": float(df),
-        "rho": rho,
-        "quantile": quantile,
-    }
-    return effect, quantile * float(np.sqrt(total)), detail
-
-
-def _saved(treated: pd.DataFrame, ratio: float, policy: Verifying) -> float:
-    """ms per hour that the action saves: what its calls since would have taken before, times the share that is gone."""
-    since = treated[treated["side"] == "after"]
-    hours = since["block"].nunique() * policy.block_s / 3600
-    return float(since["expected_ms"].sum()) * (1 - ratio) / hours
-
-
-def _winsorised(values: np.ndarray) -> np.ndarray:
-    """The values with the share _TRIM at each end pulled in to the nearest that stays."""
-    cut = int(_TRIM * len(values))
-    ordered = np.sort(values)
-    return np.clip(values, ordered[cut], ordered[len(values) - 1 - cut])
-
-
-def _error(variance: float, n: int, widen: float) -> tuple[float, float]:
-    """Squared standard error of a trimmed mean of n values, and its degrees of freedom."""
-    kept = n - 2 * int(_TRIM * n)
-    return widen * variance * (n - 1) / (kept * (kept - 1)), kept - 1.0
+def _blocks(count: int) -> str:
+    return f"{count} block{'' if count == 1 else 's'}"
 
 
 def _outcome(
-    interval: tuple[float, float], has_control: bool, frame: pd.DataFrame, acted_at: datetime, policy: Verifying
+    interval: tuple[float, float], lasting: bool, has_control: bool, net: float, baseline_s: float, policy: Verifying
 ) -> tuple[Outcome, str]:
     low, high = interval
     if low <= 1 <= high:
         return Outcome.INCONCLUSIVE, "no difference shown: the interval holds 1"
+    if not lasting:
+        return Outcome.INCONCLUSIVE, "it changed and changed again: no single effect explains the time since"
     if not has_control:
         return Outcome.UNATTRIBUTED, "it changed, but no untouched statement ran beside it to compare with"
+    if (low > 1) != (net > 0):
+        return Outcome.INCONCLUSIVE, "calls changed one way and the work of all of them the other way"
     if low > 1:
         return Outcome.WORSE, "work per call rose, and the whole interval is above 1"
-    first = pd.to_datetime(frame.loc[frame["side"] == "before", "minute"], utc=True).min()
-    baseline_h = (pd.Timestamp(acted_at) - first).total_seconds() / 3600
+    baseline_h = baseline_s / 3600
     if baseline_h < policy.min_baseline_h:
         return (
             Outcome.INCONCLUSIVE,
             f"better, but from a baseline of {baseline_h:.1f} h; {policy.min_baseline_h:g} h are needed to claim it",
         )
     return Outcome.BETTER, "work per call fell, and the whole interval is below 1"
+
+
+def to_undo(verdict: Verdict) -> Verdict:
+    """The verdict that an undo by the looser bar is recorded with: worse."""
+    return replace(verdict, outcome=Outcome.WORSE) if verdict.revert else verdict

@@ -12,12 +12,13 @@ from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge
+from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge, to_undo
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.changes import last_changes, since_changes
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.situation import POLICY
+from ooda_dagster.loop.verdict_bar import policy_of
 from ooda_dagster.targets.base import TargetError
 
 #: Kinds of statements that can stand in a control group: what they do is work in tables.
@@ -51,6 +52,8 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         return []
     verification = _since_undos(loop, verification)
     result = _judge(loop, verification, now)
+    if any(a.undo_kind != "none" for a in actions):
+        result = to_undo(result)  # what probably hurts goes at once; what cannot be undone waits for proof
     served = _served_calls(loop, verification, actions, now)
     deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
@@ -76,7 +79,7 @@ def _since_undos(loop: Loop, verification: Verification) -> Verification:
 
 
 def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
-    policy = loop.settings.verifying
+    policy = policy_of(loop.ledger, loop.name, loop.settings.verifying)
     since = verification.acted_from - timedelta(hours=policy.baseline_h)
     # Before an earlier action changed it, a statement was another one: its baseline begins there.
     changed = last_changes(loop.ledger, loop.name, since=since, until=verification.acted_from, bystanders=True)
@@ -220,7 +223,9 @@ def _undo_worst(
         key=lambda a: (usage.get(a.action_id, {}).get("scans", 0.5), -float(a.predicted.get("write_ms_per_hour") or 0)),
     )
     assert result.ratio is not None
-    ended = _undo(loop, worst, result, f"work per call rose by {result.ratio - 1:.0%}")
+    proven = result.interval is not None and result.interval[0] > 1
+    how = "" if proven else "probably "
+    ended = _undo(loop, worst, result, f"work per call {how}rose by {result.ratio - 1:.0%}")
     if not ended:
         _look_again(loop, verification)
     elif alone:

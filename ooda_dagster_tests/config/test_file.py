@@ -130,8 +130,8 @@ def test_a_literal_password_of_the_ledger_or_of_the_defaults_is_refused_there(re
         ),
         (TARGET + "[target.shop.actin]\nx = 1\n", "ooda.toml:3: unknown key 'actin'; did you mean 'acting'?"),
         (
-            TARGET + "[target.shop.verifying]\nsigma = 3\n",
-            "ooda.toml:4: unknown key 'verifying.sigma'; did you mean 'sigmas'?",
+            TARGET + "[target.shop.verifying]\ndecide = 3\n",
+            "ooda.toml:4: unknown key 'verifying.decide'; did you mean 'decide_e'?",
         ),
         ("[defaults]\nzzz = 1\n" + TARGET, "ooda.toml:2: unknown key 'zzz'"),
         ("[targets.shop]\n", "ooda.toml:1: unknown key 'targets'; did you mean 'target'?"),
@@ -193,7 +193,7 @@ def test_the_line_is_that_of_the_value_that_counts_and_not_of_an_equal_word(refu
 
 def test_every_mistake_of_a_target_is_told_at_once(refusal: Refusal) -> None:
     lines = refusal(
-        TARGET.lstrip() + "acting.approve_threshold = 9\nadvice.max_width = 0\nverifying.sigma = 3\n"
+        TARGET.lstrip() + "acting.approve_threshold = 9\nadvice.max_width = 0\nverifying.decide = 3\n"
     ).split("\n")
     assert [line.split(":")[1] for line in lines] == ["4", "3", "5"]
 

@@ -123,8 +123,8 @@ def test_an_unknown_key_is_forbidden(group: str | None) -> None:
         ("acting", "approve_threshold", 6),
         ("acting", "on_inconclusive", "drop"),
         ("acting", "protected", "billing.*"),
-        ("verifying", "sigmas", float("nan")),
-        ("verifying", "sigmas", float("inf")),
+        ("verifying", "decide_e", float("nan")),
+        ("verifying", "revert_e", float("inf")),
         ("verifying", "min_blocks_after", 1),
         ("verifying", "settle_s", -1),
     ],
@@ -151,7 +151,20 @@ def test_settings_cannot_be_changed_at_run_time() -> None:
 
 def test_every_number_has_its_unit_in_its_name() -> None:
     """A float is a time, a size, a share or a ratio, and its name says which. A score has no unit."""
-    units = ("_s", "_h", "_hours", "_d", "_ms", "_share", "_gain", "_ratio", "_per_minute", "sigmas", "_threshold")
+    units = (
+        "_s",
+        "_h",
+        "_hours",
+        "_d",
+        "_ms",
+        "_share",
+        "_gain",
+        "_ratio",
+        "_per_minute",
+        "sigmas",
+        "_threshold",
+        "_e",
+    )
     fields = itertools.chain.from_iterable(
         group.default.__class__.model_fields.items()
         for group in Settings.model_fields.values()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ooda_dagster.core.settings import Verifying
-from ooda_dagster.core.verdict import Outcome, OutcomeClass, Verdict, classify, judge
+from ooda_dagster.core.verdict import Outcome, OutcomeClass, Verdict, classify, judge, to_undo
 from ooda_dagster_tests.core.simulated import ACTED_AT, CONTROL, TREATED, at, rollup
 
 NOW = at(2)
@@ -157,6 +157,67 @@ def test_a_stall_of_a_block_decides_nothing() -> None:
     assert _judge(frame).outcome == Outcome.INCONCLUSIVE
 
 
+def test_what_probably_hurts_is_told_before_it_is_proven() -> None:
+    """The looser bar is enough for an undo, and is no verdict."""
+    looks = [_judge(rollup(17, effect=1.12), now=at(minutes / 60)) for minutes in range(15, 125, 5)]
+    first = next(look for look in looks if look.revert)
+    assert first.outcome == Outcome.INCONCLUSIVE
+    assert "probably worse: e = " in first.reason
+    assert to_undo(first).outcome == Outcome.WORSE
+    assert looks[-1].outcome == Outcome.WORSE
+    assert not _judge(rollup(17, effect=0.8)).revert
+
+
+def test_where_statements_differ_the_net_work_decides() -> None:
+    """Most of the work is in t2, which gets dearer; t1 gains more in per cent, and matters little."""
+    frame = rollup(18)
+    after = frame["minute"] >= ACTED_AT
+    frame.loc[frame["fingerprint"] == "t1", "sum_ms"] /= 50
+    frame.loc[after & (frame["fingerprint"] == "t1"), "sum_ms"] *= 0.2
+    frame.loc[after & (frame["fingerprint"] == "t2"), "sum_ms"] *= 1.5
+    verdict = _judge(frame)
+    assert verdict.outcome == Outcome.WORSE
+    assert verdict.ratio == pytest.approx(1.5, rel=0.1)
+    assert verdict.evidence["weights"].startswith("work")
+
+
+def _singly(frame: pd.DataFrame) -> pd.DataFrame:
+    """Log sums beside, as if each call of a minute had taken about its mean, and one of each hundredth minute a lot."""
+    per_call = np.log(frame["sum_ms"].clip(lower=1e-9) / frame["n"].clip(lower=1))
+    logs = frame.assign(sum_log_ms=frame["n"] * per_call, sum_log_ms_sq=frame["n"] * (per_call**2 + 0.25))
+    stray = np.random.default_rng(1).random(len(frame)) < 0.01
+    return logs.assign(sum_ms=np.where(stray, frame["sum_ms"] * 40, frame["sum_ms"]))
+
+
+def test_where_requests_are_seen_singly_stray_ones_do_not_hide_an_effect() -> None:
+    frame = _singly(rollup(19, effect=0.85))
+    singly, counted = _judge(frame), _judge(frame.drop(columns=["sum_log_ms", "sum_log_ms_sq"]))
+    assert singly.outcome == Outcome.BETTER
+    assert (singly.evidence["measure"], counted.evidence["measure"]) == ("mean of logs", "log of means")
+    assert counted.outcome != Outcome.WORSE
+    nulls = _judge(frame.assign(sum_log_ms=None, sum_log_ms_sq=np.nan))
+    assert nulls == counted
+
+
+def test_a_gain_that_others_share_in_part_is_told_smaller_and_never_as_a_loss() -> None:
+    frame = rollup(20, effect=0.7)
+    shared = (frame["minute"] >= ACTED_AT) & frame["fingerprint"].isin(CONTROL)
+    frame.loc[shared, "sum_ms"] *= 0.7**0.3
+    verdict = _judge(frame)
+    assert verdict.outcome == Outcome.BETTER
+    assert verdict.ratio == pytest.approx(0.7**0.7, rel=0.1)
+
+
+def test_an_effect_that_goes_away_is_no_verdict() -> None:
+    frame = rollup(21)
+    while_it_lasted = (frame["minute"] >= ACTED_AT) & (frame["minute"] < at(1))
+    frame.loc[while_it_lasted & frame["fingerprint"].isin(TREATED), "sum_ms"] *= 0.4
+    assert _judge(frame, now=at(1)).outcome == Outcome.BETTER
+    later = _judge(frame)
+    assert later.outcome == Outcome.INCONCLUSIVE
+    assert "changed" in later.reason or "interval holds 1" in later.reason
+
+
 def test_the_order_of_rows_and_columns_beside_do_not_matter() -> None:
     frame = rollup(14, effect=0.7)
     shuffled = frame.sample(frac=1, random_state=1).assign(rows=5, span_s=60)[
@@ -194,7 +255,7 @@ def test_no_effect_is_rarely_called_one() -> None:
 
 @pytest.mark.slow
 def test_no_effect_is_rarely_called_one_even_at_many_looks() -> None:
-    """The bound of one look, 0.1 %, pays for six of them: under 1 % of the actions."""
+    """The e-process pays for every look: at most 1 % of the actions, if the model fits."""
     assert _false_alarms(range(1000, 1400), (5, 10, 15, 20, 25, 30)) <= 3
 
 

@@ -41,10 +41,10 @@ def history(stage: Stage, courses: Mapping[str, Course]) -> None:
     nothing = pack(pd.DataFrame(columns=pd.Index([*KEY, "since", *COUNTED])))
     previous = None
     for step in range((_BEFORE_S + _AGO_S) // _BUCKET_S):
-        at_s = step * _BUCKET_S - _BEFORE_S  # since the deed
+        at_s = step * _BUCKET_S - _BEFORE_S  # since the deed, of the bucket's end
         rows = []
         for n, (fingerprint, course) in enumerate(courses.items()):
-            ms = course[-1] if at_s >= 0 else course[0] if at_s < -_BEFORE_S / 2 else course[-2]
+            ms = course[-1] if at_s > 0 else course[0] if at_s < -_BEFORE_S / 2 else course[-2]
             total = _CALLS * ms * (1 + 0.02 * math.sin(step * (n + 2)))
             values = {"statement_id": known[ids[fingerprint]], "n": _CALLS, "sum_ms": total}
             rows.append(dict.fromkeys(COUNTERS, 0.0) | values)
