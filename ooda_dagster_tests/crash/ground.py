@@ -139,7 +139,7 @@ class Ground:
             'observe = "env:OODA_CRASH_OBSERVE"\nact = "env:OODA_CRASH_ACT"\n'
         )
         ran = CliRunner().invoke(app, ["recover", "--config", str(config)], env=references)
-        assert ran.exit_code == 0, ran.output
+        assert ran.exit_code == 0, f"{ran.output} {ran.exception!r} {ran.stderr}"
 
     # ------------------------------------------------------------------ what is seen
 
