@@ -148,6 +148,25 @@ def show_observation(seen: Observation) -> None:
         ["share %", "ms per call", "calls", "statement"],
         [(100 * s.share, s.mean_ms, s.calls, cut(s.text, 110)) for s in seen.statements[:10]],
     )
+    if seen.anomalies:
+        table(
+            f"Odd requests ({seen.anomaly_count}, policy {seen.detection.policy if seen.detection else 'unknown'})",
+            ["request", "ms", "usual ms", "method", "p", "what", "stands out"],
+            [
+                (
+                    a.inference_request_id,
+                    a.duration_ms,
+                    a.usual_ms,
+                    a.detection_method,
+                    "" if a.p_value is None else f"{a.p_value:.1g}",
+                    f"{cut(a.operation, 30)} by model {cut(a.model_id, 30)}",
+                    a.text,
+                )
+                for a in seen.anomalies[:10]
+            ],
+        )
+    for change in seen.group_changes:
+        out.print(f"{change.text}.")
     if seen.blind_spots:
         table(
             "What could not be seen",

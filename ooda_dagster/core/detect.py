@@ -10,9 +10,11 @@ import pandas as pd
 
 from ooda_dagster.core.detection import calibrated, fixed
 from ooda_dagster.core.detection.calibrated import COLUMNS, Evidence
+from ooda_dagster.core.detection.groups import GROUP_COLUMNS, detect_groups
+from ooda_dagster.core.detection.rows import read_rows
 from ooda_dagster.core.request_settings import Detect
 
-__all__ = ["COLUMNS", "Evidence", "detect", "detect_with_evidence"]
+__all__ = ["COLUMNS", "GROUP_COLUMNS", "Evidence", "detect", "detect_groups", "detect_with_evidence"]
 
 
 def detect(
@@ -23,6 +25,32 @@ def detect(
     settings: Detect | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
+    """Which requests are odd, under the index of `requests`.
+
+    requests: requested_at (times, or seconds since 1970; may be missing), model, operation, duration_ms, tokens_in,
+    tokens_out (NaN where unknown); reference: the same, of a time that is taken as ordinary (a day before, say);
+    without it the requests are their own reference, each judged by the others. A row without a usable duration, and
+    one of an operation with fewer than `min_rows` requests, is not judged: its scores are NaN and it is not flagged.
+
+    Returns isolation_score (0..1), lof (> 0), robust_z (of the feature that stands out most, with its sign), p_value,
+    usual_ms (what the request would usually take), times_usual (that feature over what is usual), feature, method
+    (isolation_forest, lof, robust_z, several, or none; policy fixed: both for several), flagged, scored. Where `scored`
+    is False, isolation_score and lof were not taken (NaN): beyond `score_all_rows` requests they are taken of flagged
+    rows, of those that pass the gate, and of a uniform sample.
+
+    The promise of policy `calibrated`. A request that is exchangeable with those of the reference - the same service,
+    no new load or time of day - has P(p_value <= a) <= a for every a, plus the share of the reference that was
+    trimmed because it is odder than the shape of its tail (Evidence.trimmed; 0 where that is below
+    `tolerated_share`); without a reference, this holds up to what the turns of learning differ by. Of what is
+    flagged, at most a share `false_discovery_share` is ordinary on average, as far as the tail beyond the reference
+    is what its shape leads to expect; on a day without anything odd at most one request in a thousand is flagged.
+    Requests share load, so neither is a theorem about yours: `benchmarks/detect.py` counts on eight simulated
+    services, the tests on three.
+
+    Policy `fixed`: isolation_score above `if_threshold` or lof above `lof_threshold`, p_value NaN; reference is not
+    used. The same rows in the same order, with the same settings and seed, have the same scores. Raises ValueError
+    for a policy that is not known, KeyError for a missing column.
+    """
     return detect_with_evidence(requests, reference=reference, policy=policy, settings=settings, seed=seed)[0]
 
 
@@ -40,6 +68,12 @@ def detect_with_evidence(
         found, evidence = calibrated.judge(requests, reference, settings, seed)
         return found.set_axis(requests.index), evidence
     if policy == "fixed":
-        found = fixed.detect(requests, settings=settings, seed=seed)
-        return found, Evidence(seed=seed)
+        usable = read_rows([requests])[0].number
+        rows = requests if len(usable) == len(requests) else requests.iloc[usable]
+        found = fixed.detect(rows.reset_index(drop=True), settings=settings, seed=seed)
+        found = found.set_axis(usable).reindex(range(len(requests))).set_axis(requests.index)
+        found = found.fillna({"feature": "", "method": "none"}).assign(flagged=found["flagged"].eq(True))
+        known = found["isolation_score"].notna()
+        found = found.assign(p_value=float("nan"), scored=known)[COLUMNS]
+        return found, Evidence(seed=seed, scored=int(known.sum()), not_judged=int((~known).sum()))
     raise ValueError(f"detection policy {policy!r} is not known; there are: calibrated, fixed")

@@ -55,6 +55,8 @@ class Requests(Group):
     alarm_min_ms: Annotated[float, Field(ge=0)] = 100
     alarm_ratio: Annotated[float, Field(ge=1)] = 5
     alarm_sigmas: Positive = 6
+    alarm_requests: PositiveInt = 3  # of a group, in one read, that are so slow
+    alarm_group_ratio: Annotated[float, Field(ge=1)] = 1.2  # of a group that became slower (detect.group_*)
     alarm_failures: PositiveInt = 5
     alarm_failure_ratio: Annotated[float, Field(ge=1)] = 3
     alarm_floor_s: Annotated[float, Field(ge=0)] = 300
@@ -75,15 +77,19 @@ class Detect(Group):
 
     enabled: bool = True
     policy: Literal["calibrated", "fixed"] = "calibrated"
-    false_discovery: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # share of what is flagged that may be ordinary
+    false_discovery_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of what is flagged, that may be ordinary
     min_ratio: Annotated[float, Field(ge=1)] = 1.5  # of what is flagged to what is usual, or the reverse
-    trust: Annotated[float, Field(ge=1, le=100)] = 3  # times the tail's shape that the reference is believed
-    trim: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # most of the reference that is left out
-    tolerated: Annotated[float, Field(ge=0, le=0.1)] = 0.0015  # heavier than that by so much, p-values are not trimmed
-    gate: Annotated[float, Field(gt=0, le=1)] = 0.01  # share of the rows that get the two dearer scores
+    trust_ratio: Annotated[float, Field(ge=1, le=100)] = 2  # times the tail's shape that the reference is believed
+    trim_share: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # most of the reference that is left out
+    tolerated_share: Annotated[float, Field(ge=0, le=0.1)] = (
+        0.0015  # heavier than that by so much, p-values are not trimmed
+    )
+    gate_share: Annotated[float, Field(gt=0, le=1)] = 0.01  # share of the rows that get the two dearer scores
     uniform_rows: Annotated[int, Field(ge=0, le=100_000)] = 2_000  # and a sample of all rows
     score_all_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000  # or all, where they are no more
-    fit_rows: Annotated[int, Field(ge=100, le=1_000_000)] = 60_000  # of the reference that what is usual is learned from
+    fit_rows: Annotated[int, Field(ge=100, le=1_000_000)] = (
+        60_000  # of the reference that what is usual is learned from
+    )
     held_out_rows: Annotated[int, Field(ge=100, le=1_000_000)] = 200_000  # and that ranks are taken among
     sample_rows: Annotated[int, Field(ge=100, le=100_000)] = 10_000  # of the forest and the neighbours
     method: Literal["either", "both"] = "either"  # fixed: which scores must pass their threshold

@@ -20,6 +20,7 @@ from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.group_changes import find_group_changes
 from ooda_dagster.loop.intake import intake_session
 from ooda_dagster.loop.workload import Window, read_window
 from ooda_dagster.targets.base import Activity, Capabilities, Observing, TargetError
@@ -68,6 +69,7 @@ def observe(loop: Loop, cycle: Cycle, *, lookback_hours: float | None = None, sc
         anomaly_count=odd.count if odd else None,
         anomalies=odd.anomalies if odd else [],
         detection=odd.detection if odd else None,
+        group_changes=find_group_changes(loop, now=loop.clock()) if loop.settings.requests.enabled else [],
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]

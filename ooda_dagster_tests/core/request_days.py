@@ -6,20 +6,25 @@ Each generator draws days of n requests of a service that is the same every day;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 #: The documented mix. Factors are drawn log-uniformly between the two.
 MIX = {"spike": 0.4, "runaway": 0.2, "too fast": 0.2, "contextual": 0.2}
 FACTORS = {"spike": (8, 40), "runaway": (8, 40), "too fast": (8, 40), "contextual": (3, 5)}
+Numbers = NDArray[Any]
 _DAY_S = 86_400.0
 _BEGIN = pd.Timestamp("2026-03-02", tz="UTC")
 
 Day = Callable[[int, int, int], pd.DataFrame]  # n, day, seed
 
 
-def _frame(day: int, at: np.ndarray, group: np.ndarray, ms: np.ndarray, tin: np.ndarray, tout: np.ndarray, operations: int) -> pd.DataFrame:  # fmt: skip
+def _frame(
+    day: int, at: Numbers, group: Numbers, ms: Numbers, tin: Numbers, tout: Numbers, operations: int
+) -> pd.DataFrame:
     order = np.argsort(at)
     models = np.array([f"m{g}" for g in range(int(group.max()) + 1)])
     names = np.array([f"o{g}" for g in range(operations)])
@@ -35,14 +40,14 @@ def _frame(day: int, at: np.ndarray, group: np.ndarray, ms: np.ndarray, tin: np.
     )
 
 
-def _moments(chance: np.random.Generator, n: int, swing: float = 0.6) -> np.ndarray:
+def _moments(chance: np.random.Generator, n: int, swing: float = 0.6) -> Numbers:
     """Seconds of the day, more of them in the afternoon."""
     at = chance.random(4 * n) * _DAY_S
     kept = at[chance.random(4 * n) < 1 + swing * np.sin(2 * np.pi * (at / _DAY_S - 0.35))]
     return kept[:n] if len(kept) >= n else np.resize(kept, n)
 
 
-def _wave(at: np.ndarray, size: float, phase: float = 0.35) -> np.ndarray:
+def _wave(at: Numbers, size: float, phase: float = 0.35) -> Numbers:
     return size * np.sin(2 * np.pi * (at / _DAY_S - phase))
 
 
@@ -50,7 +55,11 @@ def steady(n: int, day: int, seed: int) -> pd.DataFrame:
     """Log-normal with a daily wave; 1 % of the rows have a Pareto tail."""
     service, chance = np.random.default_rng(seed), np.random.default_rng((seed, day))
     groups = 12
-    base, sd, slope = service.uniform(3, 7, groups), service.uniform(0.3, 0.6, groups), service.uniform(0.4, 0.9, groups)
+    base, sd, slope = (
+        service.uniform(3, 7, groups),
+        service.uniform(0.3, 0.6, groups),
+        service.uniform(0.4, 0.9, groups),
+    )
     group, at = chance.integers(0, groups, n), _moments(chance, n)
     tin, tout = np.exp(chance.normal(5, 0.7, n)).round(), np.exp(chance.normal(4.5, 0.6, n)).round()
     log = base[group] + slope[group] * (np.log1p(tout) - 4.5) + 0.1 * (np.log1p(tin) - 5) + _wave(at, 0.25)
@@ -166,7 +175,9 @@ DAYS: Mapping[str, Day] = {
 }
 
 
-def plant(rows: pd.DataFrame, share: float, seed: int, mix: Mapping[str, float] = MIX) -> tuple[pd.DataFrame, pd.Series]:
+def plant(
+    rows: pd.DataFrame, share: float, seed: int, mix: Mapping[str, float] = MIX
+) -> tuple[pd.DataFrame, pd.Series]:
     """The rows with a share of them made odd, and the kind of each ("" for ordinary)."""
     chance = np.random.default_rng((seed, 77))
     n = len(rows)

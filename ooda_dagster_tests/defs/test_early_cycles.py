@@ -21,7 +21,7 @@ def test_quiet_data_leaves_the_timer_alone(ticks: Ticks) -> None:
 
 def test_an_alarm_pulls_the_timer_to_now_and_starts_one_run(ticks: Ticks) -> None:
     ticks.usual()
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     before = datetime.now(UTC)
     (request,) = ticks.tick()
     assert before <= ticks.timer <= datetime.now(UTC)
@@ -41,7 +41,7 @@ def test_an_alarm_pulls_the_timer_to_now_and_starts_one_run(ticks: Ticks) -> Non
 
 def test_a_tick_that_died_before_its_run_was_made_leaves_it_to_the_schedule(ticks: Ticks) -> None:
     ticks.usual()
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     (lost,) = ticks.tick()
     context = dg.build_schedule_context(
         instance=ticks.instance, scheduled_execution_time=datetime.now(UTC) + timedelta(minutes=1)
@@ -56,7 +56,7 @@ def test_an_alarm_waits_for_the_floor_and_is_not_forgotten(ticks: Ticks) -> None
     ticks.usual()
     ticks.began(60)
     due = ticks.timer
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert ticks.tick() == []
     assert "an early cycle waits, as a cycle began 60 s ago" in ticks.said
     assert ticks.timer == due
@@ -69,7 +69,7 @@ def test_an_alarm_never_starts_a_cycle_beside_one_that_runs(ticks: Ticks) -> Non
     ticks.set(alarm_floor_s=0)
     ticks.began(600, "running")
     due = ticks.timer
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert ticks.tick() == []
     assert "an early cycle waits, as a cycle runs" in ticks.said
     assert not ticks.ledger.cycles.pull_forward(NAME, datetime.now(UTC), "now!")
@@ -79,7 +79,7 @@ def test_an_alarm_never_starts_a_cycle_beside_one_that_runs(ticks: Ticks) -> Non
 def test_an_alarm_that_a_cycle_began_after_is_old_news(ticks: Ticks) -> None:
     ticks.usual()
     ticks.set(alarm_floor_s=0)
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert len(ticks.tick()) == 1
     ticks.began(0)
     ticks.later()

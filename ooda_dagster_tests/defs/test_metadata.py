@@ -113,6 +113,7 @@ def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() ->
         "what": "classify by model 7",
         "ms": 9000,
         "usual ms": 200.0,
+        "p": "",
         "isolation": "0.81",
         "LOF": "12.35",
         "method": "both",

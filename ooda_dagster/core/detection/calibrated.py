@@ -1,6 +1,7 @@
 """Policy `calibrated`: flags with an error rate, by scores that are ranked among held-out ordinary requests.
 
-1. What is usual is learned from one part of the reference (features.py), how rare a distance is from the same (tails.py).
+1. What is usual is learned from one part of the reference (features.py), how rare a distance is from the same
+   (tails.py).
 2. Another part is scored and becomes the ranks (conformal.py). Without a reference, the requests are their own: each is
    scored by what was learned from the others, in `folds` turns.
 3. Rows that pass a gate, and a sample, also get an isolation score and a local outlier factor, with ranks of their own.
@@ -47,18 +48,20 @@ METHODS = ("isolation_forest", "lof", "robust_z")
 #: Of a false alarm, in this order: what the two dearer scores add to the third is little.
 _WEIGHTS = np.array([0.02, 0.08, 0.9])
 #: So many turns where rows are few, so that little is lost to learning; else two.
-_FOLDS, _MANY = 5, 4000
+_FOLDS, _MANY = 3, 4000
 _ODDEST = 0.01
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How it was calibrated. learned, held_out: rows; trimmed: the share of the held-out rows that was left out;
+    """How it was calibrated. learned, held_out: rows; trimmed: the share of the held-out rows that was left out of
+    the p-values; excess: the share that is odder than the tail's shape; gated, scored: rows with the dearer scores;
     threshold: the greatest p-value flagged, -1 where none; digest: SHA-256 of what was learned."""
 
     learned: int = 0
     held_out: int = 0
     trimmed: float = 0.0
+    excess: float = 0.0
     gated: int = 0
     scored: int = 0
     threshold: float = -1.0
@@ -150,7 +153,7 @@ def _split(
 ) -> tuple[list[_Scored], Calibration, list[_Scored]]:
     """Learn from one half of the reference, rank among the other; where it is small, take turns."""
     if len(known) < _MANY:
-        parts, calibration, held = _crossed(known, units, operation_of, settings, seed, add_ms)
+        _, calibration, held = _crossed(known, units, operation_of, settings, seed, add_ms)
         model = _learn(known, units, operation_of, settings, seed, add_ms)
         return [_see(model, rows)], replace(calibration, aside=0), held
     order = np.random.default_rng(seed).permutation(len(known))
@@ -171,7 +174,9 @@ def _crossed(
     for number in range(turns):
         others = np.flatnonzero(turn != number)
         if len(others) > settings.fit_rows:
-            others = others[np.sort(np.random.default_rng((seed, number)).permutation(len(others))[: settings.fit_rows])]
+            others = others[
+                np.sort(np.random.default_rng((seed, number)).permutation(len(others))[: settings.fit_rows])
+            ]
         model = _learn(rows.take(others), units, operation_of, settings, seed + number, add_ms)
         parts.append(_see(model, rows.take(turn == number)))
     return parts, _ranks(parts, settings, aside=1), parts
@@ -179,7 +184,7 @@ def _crossed(
 
 def _ranks(held: list[_Scored], settings: Detect, aside: int = 0) -> Calibration:
     surprise = np.sort(np.concatenate([part.surprise for part in held]))
-    return Calibration(surprise, settings.trust, settings.trim, settings.tolerated, aside)
+    return Calibration(surprise, settings.trust_ratio, settings.trim_share, settings.tolerated_share, aside)
 
 
 def _decide(
@@ -197,7 +202,7 @@ def _decide(
     surprise = np.concatenate([part.surprise for part in parts])
     p, sharp = np.ones((len(number), 3)), np.ones((len(number), 3))
     p[:, 2], sharp[:, 2] = calibration.p_value(surprise), calibration.sharpened(surprise)
-    passed = gate(surprise, settings.gate)
+    passed = gate(surprise, settings.gate_share)
     scored = passed | _sample(len(number), settings, seed)
     isolation, factor = _dear(parts, scored)
     if passed.any():
@@ -205,7 +210,7 @@ def _decide(
         for column, values in enumerate((isolation, factor)):
             own = weighted_p(ranks[column], ranks[2], len(calibration.surprise), values[passed], calibration.aside)
             p[passed, column] = sharp[passed, column] = own
-    threshold = benjamini_hochberg(weighted_bonferroni(sharp, _WEIGHTS), settings.false_discovery)
+    threshold = benjamini_hochberg(weighted_bonferroni(sharp, _WEIGHTS), settings.false_discovery_share)
     by = sharp / _WEIGHTS <= threshold
     far = _effect(parts)
     flagged = by.any(axis=1) & (far >= np.log(settings.min_ratio))
@@ -220,6 +225,7 @@ def _decide(
         "learned": max(part.model.learned for part in parts),
         "held_out": len(calibration.surprise),
         "trimmed": calibration.trimmed,
+        "excess": calibration.excess,
         "gated": int(passed.sum()),
         "scored": int(scored.sum()),
         "threshold": threshold,
@@ -255,7 +261,7 @@ def _gated(
     """Scores of the held-out rows that pass the gate, and how much of each is believed."""
     surprise = np.concatenate([part.surprise for part in held])
     if known is None:
-        passed = gate(surprise, settings.gate)
+        passed = gate(surprise, settings.gate_share)
         isolation, factor = _dear(held, passed)
     else:
         isolation, factor, passed = known
@@ -266,9 +272,7 @@ def _gated(
 def _effect(parts: list[_Scored]) -> Floats:
     """How far each row is from what is usual in the direction that stands out: |log ratio|."""
     feature = np.array([feature for feature, *_ in DIRECTIONS])
-    return np.concatenate(
-        [np.abs(part.log_ratio[np.arange(len(part.z)), feature[part.direction]]) for part in parts]
-    )
+    return np.concatenate([np.abs(part.log_ratio[np.arange(len(part.z)), feature[part.direction]]) for part in parts])
 
 
 def _table(
@@ -310,7 +314,9 @@ def _table(
 
 
 def _empty(n: int) -> pd.DataFrame:
-    columns = {name: np.full(n, blank, dtype=object if isinstance(blank, str) else None) for name, blank in _BLANK.items()}
+    columns = {
+        name: np.full(n, blank, dtype=object if isinstance(blank, str) else None) for name, blank in _BLANK.items()
+    }
     return pd.DataFrame(columns, columns=pd.Index(COLUMNS))
 
 
@@ -320,5 +326,6 @@ def _digest(models: list[_Model]) -> str:
     for model in models:
         for values in (model.usual.centre, model.usual.slopes, model.usual.token_slopes, model.usual.scale):
             found.update(np.round(values, 6).tobytes())
-        found.update(repr(model.tails).encode())
+        for tail in (t for pair in model.tails.directions for d in pair for t in (d.deviation, d.ratio, d.mean)):
+            found.update(np.round([*tail.grid, tail.begins, tail.share, tail.scale, tail.shape], 6).tobytes())
     return found.hexdigest()

@@ -5,10 +5,10 @@ k score at least as high: p = (1 + k) / (n + 1). Where a row is exchangeable wit
 Flags: Benjamini and Hochberg (1995); with conformal p-values they keep the false discovery rate (Bates, Candes, Lei,
 Romano, Sesia: Testing for outliers with conformal p-values, Annals of Statistics 51, 2023).
 
-Trimming: what is planted in the reference would make all others look ordinary. So no more rows are believed to be as odd
-than `trust` times as many as the shape of the tail leads to expect, and at most a share `most` is left out. The p-value
-that is reported is trimmed only where more than a share `tolerated` would be left out: then P(p <= a) <= a + what is left
-out, which is reported; else it is exact. Flags go by the trimmed one.
+Trimming: what is planted in the reference would make all others look ordinary. So no more rows are believed to be as
+odd than `trust` times as many as the shape of the tail leads to expect, and at most a share `most` is left out. The
+p-value that is reported is trimmed only where more than a share `tolerated` would be left out: then P(p <= a) <= a +
+what is left out, which is reported; else it is exact. Flags go by the trimmed one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from ooda_dagster.core.detection.rows import Bools, Floats
 from ooda_dagster.core.detection.tails import expected
 
 #: Below so many rows as odd, the shape of the tail tells the rest.
-_RANKED = 20
+_RANKED = 10
+#: The farther out, the less is known of the tail: what it leads to expect, p, is taken as p to this power.
+_DOUBT = 0.9
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """surprise: of the held-out rows, ascending; aside: 1 where the judged rows are the held-out ones themselves, so that
-    each is among them."""
+    """surprise: of the held-out rows, ascending; aside: 1 where the judged rows are the held-out ones themselves, so
+    that each is among them."""
 
     surprise: Floats
     trust: float
@@ -60,9 +62,9 @@ class Calibration:
             return p
         ranked = min(_RANKED, n)
         edge = self.surprise[-ranked]
-        share = expected(np.array([edge]))[0]
+        share = _allowed(np.array([edge]))[0]
         ratio = np.clip(ranked / n / max(share, 1e-300), 1.0, self.trust)
-        return np.where(surprise > edge, np.minimum(ratio * expected(surprise), p), p)
+        return np.where(surprise > edge, np.minimum(ratio * _allowed(surprise), p), p)
 
     def weights(self, surprise: Floats) -> Floats:
         """How much of a held-out row is believed (0..1)."""
@@ -74,11 +76,17 @@ class Calibration:
 
     def _believed(self, k: Floats, surprise: Floats) -> Floats:
         n = len(self.surprise)
-        return np.minimum(k, np.maximum(self.trust * n * expected(surprise), k - self.most * n))
+        return np.minimum(k, np.maximum(self.trust * n * _allowed(surprise), k - self.most * n))
+
+
+def _allowed(surprise: Floats) -> Floats:
+    """Share of ordinary rows that may be as odd."""
+    return expected(surprise) ** _DOUBT
 
 
 def weighted_p(held_out: Floats, weight: Floats, n: int, x: Floats, aside: int) -> Floats:
-    """Conformal p-values of the scores x: n rows were held out, of which these passed the gate; the others are lower."""
+    """Conformal p-values of the scores x: n rows were held out, of which these passed the gate; the others are
+    lower."""
     order = np.argsort(held_out)
     above = np.r_[np.cumsum(weight[order][::-1])[::-1], 0.0]
     k = above[np.searchsorted(held_out[order], x, "left")]

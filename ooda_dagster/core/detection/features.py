@@ -121,7 +121,9 @@ def learn(rows: Rows, units: Units, operation_of: Ints, *, min_rows: int, add_ms
     token_slopes = np.zeros((units.count, 2))
     if both.sum() >= min_rows:
         token_slopes = fit_units(a[both, None], b[both], unit[both], units.count, np.array([0.3]))
-    usual = Usual(units, np.zeros(len(operation_of)), centre, slopes, token_slopes, np.ones((units.count, 4, 2)), add_ms)
+    usual = Usual(
+        units, np.zeros(len(operation_of)), centre, slopes, token_slopes, np.ones((units.count, 4, 2)), add_ms
+    )
     raw, _ = _raw(usual, fit, unit)
     pooled_group = np.where(units.own[fit.group], -1, fit.group)
     for group, part in slices(pooled_group, np.argsort(pooled_group, kind="stable")):
@@ -167,7 +169,7 @@ def _raw(usual: Usual, rows: Rows, unit: Ints) -> tuple[Floats, Floats]:
 
 def _raw_chunk(usual: Usual, rows: Rows, unit: Ints) -> tuple[Floats, Floats]:
     log, tin, tout = _logs(rows, usual.add_ms)
-    x, a, b = _regressors(rows, unit, usual.centre, tin, tout)
+    x, a, _ = _regressors(rows, unit, usual.centre, tin, tout)
     slopes = usual.slopes[unit]
     by_tokens = np.einsum("ij,ij->i", x[:, :6], slopes[:, 1:7])
     by_hour = slopes[:, 0] + np.einsum("ij,ij->i", x[:, 6:], slopes[:, 7:]) + usual.offset[rows.group]
@@ -217,7 +219,8 @@ def _scales(values: Floats, parts: list[tuple[int, Ints]], units: int, centre: F
         common = np.clip(common, 0.5, 10)
         weight = (counts / (counts + _TAIL_ROWS))[:, None]
         own = np.where(np.isnan(tails), 1.0, np.maximum(tails / spread[:, None], 0.3))
-        scale[:, feature] = np.maximum(spread[:, None] * np.exp(weight * np.log(own) + (1 - weight) * np.log(common)), _LEAST_SD)  # fmt: skip
+        tail = np.exp(weight * np.log(own) + (1 - weight) * np.log(common))
+        scale[:, feature] = np.maximum(spread[:, None] * tail, _LEAST_SD)
     # A duration is not known better than it is rounded.
     rounding = 0.3 * add_ms / (np.exp(np.minimum(centre[:, 0], 60)) + 1e-9)
     scale[:, :2] = np.sqrt(scale[:, :2] ** 2 + (rounding**2)[:, None, None])

@@ -35,9 +35,7 @@ _DECIMALS = 6
 Floats = NDArray[np.float64]
 
 
-def detect(
-    requests: pd.DataFrame, *, settings: Detect | None = None, seed: int = 0
-) -> pd.DataFrame:
+def detect(requests: pd.DataFrame, *, settings: Detect | None = None, seed: int = 0) -> pd.DataFrame:
     """Scores of each request, under the index of `requests`.
 
     requests: model, operation, duration_ms (finite, not negative), tokens_in, tokens_out (NaN where unknown) and, where

@@ -24,16 +24,18 @@ _LEAST_BLOCKS = 24
 _SLOTS = 48
 
 
-def detect_groups(rollup: pd.DataFrame, *, now: pd.Timestamp | None = None, settings: Detect | None = None) -> pd.DataFrame:
+def detect_groups(
+    rollup: pd.DataFrame, *, now: pd.Timestamp | None = None, settings: Detect | None = None
+) -> pd.DataFrame:
     """Changes of the level of a group (model and operation) that began within `group_watch_h` before now.
 
     rollup: minute (aware), model, operation, n, n_zero, sum_log_ms, sum_log_ms_sq (natural logarithms of ms, over the
-    n - n_zero requests that took time), as the ledger keeps them; now: by default the end of the rollup.
-    Returns group ("operation by model m"), model, operation, since, until (NaT while it lasts), ratio (1.3: 30 % slower),
-    interval (low, high: 95 %), evidence (log10 of the e-value that found it), state ("open", or "gone" where the level is
-    back), n (requests of the change), found_at; oldest first. Smaller changes than `group_min_ratio`, and shorter ones
-    than `group_persist_min`, are none. Where nothing changes, one comes up every `group_false_alarm_d` days, over all
-    groups; benchmarks/detect.py counts.
+    n - n_zero requests that took time), as the ledger keeps them; now: by default the end of the rollup. Returns
+    group ("operation by model m"), model, operation, since, until (NaT while it lasts), ratio (1.3: 30 % slower),
+    interval (low, high: 95 %), evidence (log10 of the e-value that found it), state ("open", or "gone" where the
+    level is back), n (requests of the change), found_at; oldest first. Smaller changes than `group_min_ratio`, and
+    shorter ones than `group_persist_min`, are none. Where nothing changes, one comes up every `group_false_alarm_d`
+    days, over all groups; benchmarks/detect.py counts.
     """
     policy = settings or Detect()
     block_s = int(policy.group_block_min * 60)
@@ -54,7 +56,10 @@ def detect_groups(rollup: pd.DataFrame, *, now: pd.Timestamp | None = None, sett
         return _table([])
     keys, group = np.unique(_pairs(rows), return_inverse=True)
     names = rows[["model", "operation"]].to_numpy()[np.unique(group, return_index=True)[1]]
-    n, total, squares = (_grid(rows[c].to_numpy(float), group, number + blocks, len(keys), blocks) for c in ("n", "s", "q"))
+    n, total, squares = (
+        _grid(rows[c].to_numpy(float), group, (number + blocks).astype(np.int64), len(keys), blocks)
+        for c in ("n", "s", "q")
+    )
     mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
     start_s = end - blocks * block_s
     slot = ((start_s + np.arange(blocks) * block_s) % _DAY_S * _SLOTS // _DAY_S).astype(np.int64)
@@ -63,7 +68,9 @@ def detect_groups(rollup: pd.DataFrame, *, now: pd.Timestamp | None = None, sett
     if not enough.any():
         return _table([])
     mean, n, total, squares, names = mean[enough], n[enough], total[enough], squares[enough], names[enough]
-    of_one = np.maximum(squares.sum(axis=1) - total.sum(axis=1) ** 2 / n.sum(axis=1), 0) / np.maximum(n.sum(axis=1) - 1, 1)
+    of_one = np.maximum(squares.sum(axis=1) - total.sum(axis=1) ** 2 / n.sum(axis=1), 0) / np.maximum(
+        n.sum(axis=1) - 1, 1
+    )
     series = mean - _middle(mean[:, past])[:, None]
     days = (blocks - watch) * block_s / _DAY_S
     if len(series) >= _CROWD:
@@ -78,17 +85,19 @@ def detect_groups(rollup: pd.DataFrame, *, now: pd.Timestamp | None = None, sett
         persist=max(int(np.ceil(policy.group_persist_min * 60 / block_s)), 1),
         window=watch,
     )
-    steps = scan(series[:, ~past], var[:, ~past], n[:, ~past].astype(np.int64), fit_noise(series[:, past], var[:, past]), rules)
+    steps = scan(
+        series[:, ~past], var[:, ~past], n[:, ~past].astype(np.int64), fit_noise(series[:, past], var[:, past]), rules
+    )
 
     def moment(block: int) -> pd.Timestamp:
         return pd.Timestamp(start_s + (blocks - watch + block) * block_s, unit="s", tz="UTC")
 
-    return _table([_row(step, *names[step.group], moment) for step in steps])
+    return _table([_row(step, names[step.group][0], names[step.group][1], moment) for step in steps])
 
 
 def _usable(rollup: pd.DataFrame) -> pd.DataFrame:
     found = rollup[["minute", "model", "operation"]].copy()
-    zero = rollup["n_zero"] if "n_zero" in rollup else 0
+    zero = rollup.get("n_zero", 0)
     found["n"] = pd.to_numeric(rollup["n"] - zero, errors="coerce")
     found["s"], found["q"] = rollup["sum_log_ms"], rollup["sum_log_ms_sq"]
     good = (found["n"] > 0) & np.isfinite(found["s"].astype(float)) & np.isfinite(found["q"].astype(float))
@@ -105,7 +114,8 @@ def _pairs(rows: pd.DataFrame) -> Ints:
 
 
 def _grid(values: Floats, group: Ints, block: Ints, groups: int, blocks: int) -> Floats:
-    return np.bincount(group.reshape(-1) * blocks + block, weights=values, minlength=groups * blocks).reshape(groups, blocks)
+    found = np.bincount(group.reshape(-1) * blocks + block, weights=values, minlength=groups * blocks)
+    return found.reshape(groups, blocks).astype(np.float64)
 
 
 def _middle(series: Floats) -> Floats:
@@ -117,7 +127,9 @@ def _crowd(series: Floats, past: Bools) -> Floats:
     seen = (~np.isnan(series)).sum(axis=0)
     filled = np.where(seen >= _CROWD, 1.0, np.nan)
     with np.errstate(all="ignore"):
-        middle = np.array([np.nanmedian(column) if ok == 1.0 else 0.0 for column, ok in zip(series.T, filled, strict=True)])
+        middle = np.array(
+            [np.nanmedian(column) if ok == 1.0 else 0.0 for column, ok in zip(series.T, filled, strict=True)]
+        )
     return middle[None, :]
 
 

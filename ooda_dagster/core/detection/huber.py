@@ -26,8 +26,8 @@ def huber(x: Floats, y: Floats, ridge: Floats) -> Floats:
 
     ridge: one over the prior variance of each slope, 0 for none.
     """
-    b = np.zeros(x.shape[1])
-    left = y
+    b: Floats = np.zeros(x.shape[1])
+    left: Floats = y
     for _ in range(_ROUNDS):
         sd = max(mad_sd(left), _LEAST_SD)
         size = np.abs(left - np.median(left)) / sd
@@ -35,7 +35,7 @@ def huber(x: Floats, y: Floats, ridge: Floats) -> Floats:
         weighted = x * weight[:, None]
         normal = weighted.T @ x
         normal[np.diag_indices_from(normal)] += sd**2 * ridge + 1e-9 * len(y)
-        b = np.linalg.solve(normal, weighted.T @ y)
+        b = np.linalg.solve(normal, weighted.T @ y).astype(np.float64)
         left = y - x @ b
     return b
 

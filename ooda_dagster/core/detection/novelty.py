@@ -1,4 +1,5 @@
-"""Isolation forest and local outlier factor of new rows, against a sample of ordinary ones; see fixed.py for the papers."""
+"""Isolation forest and local outlier factor of new rows, against a sample of ordinary ones; see fixed.py for the
+papers."""
 
 from __future__ import annotations
 

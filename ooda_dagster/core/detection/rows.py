@@ -53,22 +53,22 @@ def read_rows(frames: Sequence[pd.DataFrame]) -> list[Rows]:
         start += size
         ms = numbers(frame, "duration_ms")
         good = np.isfinite(ms) & (ms >= 0) & (ms <= _LONGEST_MS)
-        tokens = [np.where(np.isfinite(t) & (t >= 0), t, np.nan) for t in (_tokens(frame, "in"), _tokens(frame, "out"))]
         rows = Rows(
             group.reshape(-1)[part].astype(np.int64),
             operation[part],
             seconds(frame),
             ms,
-            *tokens,
+            _tokens(frame, "tokens_in"),
+            _tokens(frame, "tokens_out"),
             np.arange(size, dtype=np.int64),
         )
         found.append(rows if good.all() else rows.take(good))
     return found
 
 
-def _tokens(frame: pd.DataFrame, way: str) -> Floats:
-    name = f"tokens_{way}"
-    return numbers(frame, name) if name in frame else np.full(len(frame), np.nan)
+def _tokens(frame: pd.DataFrame, name: str) -> Floats:
+    found = numbers(frame, name) if name in frame else np.full(len(frame), np.nan)
+    return np.where(np.isfinite(found) & (found >= 0), found, np.nan)
 
 
 def numbers(frame: pd.DataFrame, name: str) -> Floats:

@@ -1,9 +1,9 @@
 """How rare is it to be so far out? Each direction by its own tail, so that a heavy one does not hide a light one.
 
-A direction is a feature and a side. Two distances count: in standard deviations of the group, and as a ratio to what is
-usual; the surprise, -log P(as far or farther), is the mean of theirs, scaled to be one again. Within the body that is by
-ranks; beyond by a generalised Pareto distribution (Pickands, Annals of Statistics 3, 1975), fitted to two quantiles of
-the excesses that are so far in that a few planted rows beyond do not move them.
+A direction is a feature and a side. Two distances count: in standard deviations of the group, and as a ratio to what
+is usual; the surprise, -log P(as far or farther), is the mean of theirs, scaled to be one again. Within the body that
+is by ranks; beyond by a generalised Pareto distribution (Pickands, Annals of Statistics 3, 1975), fitted to two
+quantiles of the excesses that are so far in that a few planted rows beyond do not move them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Tails:
         return best, which
 
     def _score(self, z: Floats, log_ratio: Floats, best: Floats, which: Ints) -> None:
-        for number, ((feature, side, weight), (smooth, rough)) in enumerate(zip(DIRECTIONS, self.directions, strict=True)):
+        for number, ((feature, side, weight), (smooth, rough)) in enumerate(
+            zip(DIRECTIONS, self.directions, strict=True)
+        ):
             rows = np.flatnonzero(side * z[:, feature] > (0 if weight >= _MAIN else _NOTICED))
             x, y = side * z[rows, feature], side * log_ratio[rows, feature]
             found = rough.surprise(x, y)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Anomaly, Detection, Observation, iso
+from ooda_dagster.core.messages import Anomaly, Detection, GroupChange, Observation, iso
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
@@ -28,6 +28,7 @@ def describe_observation(message: Observation) -> dict[str, Any]:
         "anomalies": number(message.anomaly_count, "requests were not scored"),
         "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
         "detection": _detection(message.detection),
+        "group_changes": table([_group(c) for c in message.group_changes[:_TOP]], "none"),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
@@ -66,6 +67,7 @@ def _odd(anomaly: Anomaly) -> dict[str, Any]:
         "what": f"{cut(anomaly.operation, 30)} by model {cut(anomaly.model_id, 30)}",
         "ms": anomaly.duration_ms,
         "usual ms": anomaly.usual_ms,
+        "p": "" if anomaly.p_value is None else f"{anomaly.p_value:.1g}",
         "isolation": f"{anomaly.isolation_score:.2f}",
         "LOF": f"{anomaly.lof_score:.2f}",
         "method": anomaly.detection_method,
@@ -79,11 +81,42 @@ def _detection(how: Detection | None) -> str:
     left = "; ".join(how.not_judged)
     if not how.requests:
         return cut(f"not judged: {left}", 300)
-    passed = f"{how.by_isolation_forest} above {how.if_threshold:g} by isolation forest"
-    passed += f", {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
+    passed = _calibrated(how) if how.policy == "calibrated" else _fixed(how)
     since = f" since {iso(how.since)}" if how.since else ""
     words = [f"policy {how.policy}: {many(how.requests, 'request')} scored{since}", passed]
     return cut("; ".join([*words, *([f"not judged: {left}"] if left else [])]), 350)
+
+
+def _fixed(how: Detection) -> str:
+    passed = f"{how.by_isolation_forest} above {how.if_threshold:g} by isolation forest"
+    return f"{passed}, {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
+
+
+def _calibrated(how: Detection) -> str:
+    share = (
+        f", of which {how.false_discovery_share:.0%} may be ordinary" if how.false_discovery_share is not None else ""
+    )
+    limit = f"p up to {how.p_threshold:.2g}" if how.p_threshold is not None else "none passed"
+    by = (
+        ("robust z", how.by_robust_z),
+        ("isolation forest", how.by_isolation_forest),
+        ("local outlier factor", how.by_lof),
+    )
+    methods = ", ".join(f"{n} by {name}" for name, n in (*by, ("several", how.by_several)) if n)
+    ranks = f"ranked among {how.held_out:,}, {how.trimmed:.2%} of them left out, model {how.digest[:12]}"
+    return "; ".join([f"{limit}{share}", *([methods] if methods else []), ranks])
+
+
+def _group(change: GroupChange) -> dict[str, Any]:
+    return {
+        "what": f"{cut(change.operation, 30)} by model {cut(change.model_id, 30)}",
+        "since": iso(change.since),
+        "until": iso(change.until) if change.until else "",
+        "times as long": f"{change.ratio:.2f} ({change.ratio_low:.2f} to {change.ratio_high:.2f})",
+        "requests": change.requests,
+        "evidence": f"10^{change.evidence:.1f}",
+        "state": change.state,
+    }
 
 
 def _summary(message: Observation) -> str:
@@ -97,6 +130,10 @@ def _summary(message: Observation) -> str:
     ]
     if message.anomaly_count:
         words.append(many(message.anomaly_count, "request is odd", "requests are odd"))
+    moved = [c for c in message.group_changes if c.state == "open"]
+    if moved:
+        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+        words.append(f"{cut(moved[0].text, 160)}{more}")
     if message.blind_spots:
         words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
     return "; ".join(words) + "."
