@@ -11,7 +11,7 @@ import pandas as pd
 from ooda_dagster.core.detection import calibrated, fixed
 from ooda_dagster.core.detection.calibrated import COLUMNS, Evidence
 from ooda_dagster.core.detection.groups import GROUP_COLUMNS, detect_groups
-from ooda_dagster.core.detection.rows import read_rows
+from ooda_dagster.core.detection.rows import numbers, read_rows
 from ooda_dagster.core.request_settings import Detect
 
 __all__ = ["COLUMNS", "GROUP_COLUMNS", "Evidence", "detect", "detect_groups", "detect_with_evidence"]
@@ -70,7 +70,8 @@ def detect_with_evidence(
     if policy == "fixed":
         usable = read_rows([requests])[0].number
         rows = requests if len(usable) == len(requests) else requests.iloc[usable]
-        found = fixed.detect(rows.reset_index(drop=True), settings=settings, seed=seed)
+        known = {name: numbers(rows, name) for name in ("duration_ms", "tokens_in", "tokens_out")}
+        found = fixed.detect(rows.assign(**known).reset_index(drop=True), settings=settings, seed=seed)
         found = found.set_axis(usable).reindex(range(len(requests))).set_axis(requests.index)
         found = found.fillna({"feature": "", "method": "none"}).assign(flagged=found["flagged"].eq(True))
         known = found["isolation_score"].notna()

@@ -77,7 +77,7 @@ class Detect(Group):
 
     enabled: bool = True
     policy: Literal["calibrated", "fixed"] = "calibrated"
-    false_discovery_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of what is flagged, that may be ordinary
+    false_discovery_share: Annotated[float, Field(gt=0, le=0.5)] = 0.12  # of what is flagged, that may be ordinary
     min_ratio: Annotated[float, Field(ge=1)] = 1.5  # of what is flagged to what is usual, or the reverse
     trust_ratio: Annotated[float, Field(ge=1, le=100)] = 2  # times the tail's shape that the reference is believed
     trim_share: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # most of the reference that is left out

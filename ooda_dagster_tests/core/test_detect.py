@@ -92,9 +92,9 @@ def test_the_same_seed_gives_the_same_and_the_digest_tells_what_was_learned() ->
     again, same = detect_with_evidence(rows, reference=before, seed=5)
     pd.testing.assert_frame_equal(first, again)
     assert evidence == same
-    other, another = detect_with_evidence(rows, reference=before, seed=6)
+    other, another = detect_with_evidence(rows, reference=few(3000, 2, 7), seed=5)
     assert another.digest != evidence.digest
-    assert first["p_value"].corr(other["p_value"]) > 0.98
+    assert first["p_value"].corr(other["p_value"]) > 0.9
 
 
 def test_a_slow_afternoon_is_no_thousand_slow_requests() -> None:
@@ -107,9 +107,10 @@ def test_a_slow_afternoon_is_no_thousand_slow_requests() -> None:
 def test_groups_and_operations_that_the_reference_does_not_know_are_judged() -> None:
     before = few(4000, 0, 9)
     new_model = few(500, 1, 9).assign(model="new")
-    new_operation = few(500, 1, 10).assign(operation="new", duration_ms=lambda d: d["duration_ms"] * 50)
+    new_operation = few(1000, 1, 10).query("operation == 'o0'").iloc[:500].assign(operation="new")
+    new_operation["duration_ms"] *= 50
     rows = pd.concat([new_model, new_operation], ignore_index=True)
-    rows.loc[700, "duration_ms"] *= 60
+    rows["duration_ms"] *= np.where(rows.index == 700, 60, 1)
     found, evidence = detect_with_evidence(rows, reference=before)
     assert found["p_value"].notna().all()
     assert found.loc[700, "flagged"]

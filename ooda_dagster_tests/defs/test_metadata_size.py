@@ -21,7 +21,7 @@ from ooda_dagster.core.messages import (
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS
-from ooda_dagster_tests.core.messages import COMMON, detection, executed, hypothesis, learning, odd, row, seen
+from ooda_dagster_tests.core.messages import COMMON, detection, executed, hypothesis, learning, moved, odd, row, seen
 from ooda_dagster_tests.defs.ground import records
 
 #: A text of 300 characters that grows when it is escaped.
@@ -35,6 +35,7 @@ LARGEST: dict[str, Message] = {
         anomaly_count=5000,
         anomalies=[odd(inference_request_id=LONG, model_id=LONG, operation=LONG, text=LONG)] * 200,
         detection=detection(not_judged=[LONG] * 20),
+        group_changes=[moved(model_id=LONG, operation=LONG, text=LONG)] * 200,
         statements=[seen(LONG)] * 200,
         gaps=[LONG] * 200,
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,

@@ -138,7 +138,7 @@ def _learn(rows: Rows, units: features.Units, operation_of: Ints, settings: Dete
     tails = fit_tails(seen.z, seen.log_ratio)
     surprise, _ = tails.score(seen.z, seen.log_ratio)
     # Neighbours that are planted hide each other: the oddest are none.
-    ordinary = surprise <= np.quantile(surprise, 1 - _ODDEST)
+    ordinary = surprise <= np.sort(surprise)[int((1 - _ODDEST) * (len(surprise) - 1))]
     return _Model(usual, tails, learn_novelty(seen.z[ordinary], settings, seed), len(rows))
 
 

@@ -24,7 +24,7 @@ from ooda_dagster.core.detection.tails import expected
 #: Below so many rows as odd, the shape of the tail tells the rest.
 _RANKED = 10
 #: The farther out, the less is known of the tail: what it leads to expect, p, is taken as p to this power.
-_DOUBT = 0.9
+_DOUBT = 0.95
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,13 @@ class Calibration:
         return self.excess if self.excess > self.tolerated else 0.0
 
     def p_value(self, surprise: Floats) -> Floats:
+        """Beyond all that are believed, parts of 1 / (n + 1) by the tail's shape, so that the oddest differ."""
+        n = len(self.surprise)
         k = self._rank(surprise)
-        return (1 + (self._believed(k, surprise) if self.trimmed else k)) / (len(self.surprise) + 1 - self.aside)
+        p = (1 + (self._believed(k, surprise) if self.trimmed else k)) / (n + 1 - self.aside)
+        edge = expected(self.surprise[n - 1 - self.aside :][:1]) if n > self.aside else np.ones(1)
+        part = np.clip(expected(surprise) / np.maximum(edge, 1e-300), 1e-6, 1.0)
+        return np.where(k <= 0, np.minimum(p, part / (n + 1)), p)
 
     def sharpened(self, surprise: Floats) -> Floats:
         """The trimmed p-value where enough rows are as odd, and beyond by the tail's shape, scaled to meet it."""

@@ -19,6 +19,8 @@ GROUP_COLUMNS = [
 _DAY_S = 86_400
 #: Groups from which on the middle one tells what moves all alike.
 _CROWD = 3
+#: Groups from which on one of them does not move the middle one.
+_MANY = 30
 _LEAST_BLOCKS = 24
 #: Slots of a day that have a usual level of their own.
 _SLOTS = 48
@@ -71,23 +73,31 @@ def detect_groups(
     of_one = np.maximum(squares.sum(axis=1) - total.sum(axis=1) ** 2 / n.sum(axis=1), 0) / np.maximum(
         n.sum(axis=1) - 1, 1
     )
-    series = mean - _middle(mean[:, past])[:, None]
-    days = (blocks - watch) * block_s / _DAY_S
-    if len(series) >= _CROWD:
-        series = series - _crowd(series, past)
-    if days >= 2:
-        series = series - _profile(series, slot, past)
-    series = series - np.nanmean(np.where(past, series, np.nan), axis=1)[:, None]
+    level = mean - _middle(mean[:, past])[:, None]
     var = np.maximum(of_one, 1e-4)[:, None] / np.maximum(n, 1)
     rules = Rules(
-        threshold=float(np.log(policy.group_false_alarm_d * _DAY_S / block_s * len(series))),
+        threshold=float(np.log(policy.group_false_alarm_d * _DAY_S / block_s * len(level))),
         least=float(np.log(policy.group_min_ratio)),
         persist=max(int(np.ceil(policy.group_persist_min * 60 / block_s)), 1),
         window=watch,
     )
-    steps = scan(
-        series[:, ~past], var[:, ~past], n[:, ~past].astype(np.int64), fit_noise(series[:, past], var[:, past]), rules
-    )
+    whole_days = (blocks - watch) * block_s >= 2 * _DAY_S
+
+    def look(crowd: Floats) -> list[Step]:
+        series = level - _crowd(crowd) if len(level) >= _CROWD else level
+        if whole_days:
+            series = series - _profile(series, slot, past)
+        series = series - np.nanmean(np.where(past, series, np.nan), axis=1)[:, None]
+        noise = fit_noise(series[:, past], var[:, past])
+        return scan(series[:, ~past], var[:, ~past], n[:, ~past].astype(np.int64), noise, rules)
+
+    steps = look(level)
+    # The group that moved most moves the crowd, too, where this is small: so the others are looked at without it.
+    most = max(steps, key=lambda step: step.log_e, default=None)
+    if most is not None and _CROWD < len(level) <= _MANY:
+        others = level.copy()
+        others[most.group, ~past] = np.nan
+        steps = look(others)
 
     def moment(block: int) -> pd.Timestamp:
         return pd.Timestamp(start_s + (blocks - watch + block) * block_s, unit="s", tz="UTC")
@@ -122,15 +132,16 @@ def _middle(series: Floats) -> Floats:
     return np.array([np.nanmedian(row) if not np.isnan(row).all() else 0.0 for row in series])
 
 
-def _crowd(series: Floats, past: Bools) -> Floats:
-    """What moves all alike: the median over the groups, at each block; 0 where few are seen."""
-    seen = (~np.isnan(series)).sum(axis=0)
-    filled = np.where(seen >= _CROWD, 1.0, np.nan)
-    with np.errstate(all="ignore"):
-        middle = np.array(
-            [np.nanmedian(column) if ok == 1.0 else 0.0 for column, ok in zip(series.T, filled, strict=True)]
-        )
-    return middle[None, :]
+def _crowd(series: Floats) -> Floats:
+    """What moves all alike, at each block, for each group (where they are few: by the others); 0 where few are seen."""
+    seen = (~np.isnan(series)).sum(axis=0) >= _CROWD
+    found = np.zeros_like(series)
+    if len(series) > _MANY:
+        found[:, seen] = np.nanmedian(series[:, seen], axis=0)
+        return found
+    for group in range(len(series)):
+        found[group, seen] = np.nanmedian(np.delete(series, group, axis=0)[:, seen], axis=0)
+    return found
 
 
 def _profile(series: Floats, slot: Ints, past: Bools) -> Floats:

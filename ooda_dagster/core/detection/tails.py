@@ -31,7 +31,9 @@ _FITS = ((0.1, 0.05, 0.02), (0.03, 0.015, 0.007))
 #: Directions of less weight than _MAIN count from _NOTICED standard deviations on, the smooth tail from _FAR on.
 _MAIN, _NOTICED, _FAR = 0.5, 1.5, 1.9
 _CHUNK = 100_000
+#: A tail that is lighter than exponential is believed where many rows tell: drawn to that as if by _DOUBTS more.
 _SHAPES = (-0.1, 0.5)
+_DOUBTS = 150
 _GRID = 400
 #: Excesses that a tail is fitted to at least.
 _LEAST = 20
@@ -66,6 +68,10 @@ def fit_tail(x: Floats, where: tuple[float, float, float], least_scale: float) -
     shapes = np.linspace(*_SHAPES, 122)  # none of them is 0
     powers = (share / near) ** shapes - 1
     shape = float(np.interp(second / first, ((share / far) ** shapes - 1) / powers, shapes))
+    if shape < 0:
+        shape *= n * share / (n * share + _DOUBTS)
+    if abs(shape) < 1e-3:
+        shape = 1e-3
     scale = max(first / (((share / near) ** shape - 1) / shape), least_scale)
     ordered = np.sort(x)
     grid = np.unique(np.quantile(ordered, np.linspace(0, 1 - share, _GRID)))

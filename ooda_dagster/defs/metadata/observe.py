@@ -12,6 +12,7 @@ from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, some_json, table
 
 _TOP = 10
+_TOP_REQUESTS, _TOP_GROUPS = 5, 3
 _CHART_ROWS = 8
 
 
@@ -26,9 +27,9 @@ def describe_observation(message: Observation) -> dict[str, Any]:
             message.total_inferences, "the target has no table of inference requests that can be counted"
         ),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
-        "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
+        "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP_REQUESTS]], "none"),
         "detection": _detection(message.detection),
-        "group_changes": table([_group(c) for c in message.group_changes[:_TOP]], "none"),
+        "group_changes": table([_group(c) for c in message.group_changes[:_TOP_GROUPS]], "none"),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
@@ -71,7 +72,7 @@ def _odd(anomaly: Anomaly) -> dict[str, Any]:
         "isolation": f"{anomaly.isolation_score:.2f}",
         "LOF": f"{anomaly.lof_score:.2f}",
         "method": anomaly.detection_method,
-        "stands out": cut(anomaly.text, 60),
+        "stands out": cut(anomaly.text, 50),
     }
 
 
