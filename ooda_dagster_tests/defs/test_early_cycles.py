@@ -101,7 +101,7 @@ def test_one_slow_request_starts_nothing(ticks: Ticks) -> None:
 def test_a_group_that_became_slower_as_a_whole_starts_one_cycle(ticks: Ticks) -> None:
     """Nothing stands out by itself; the ledger's sums per minute tell."""
     ticks.usual()
-    rows = minutes(3, 3, 1, ratio=1.5)
+    rows = minutes(6, 3, 1, ratio=1.5)
     rows["minute"] += pd.Timestamp(datetime.now(UTC)).floor("min") - END
     rolled_up = rows.assign(failed=0, sum_ms=0.0, sum_ms_sq=0.0, max_ms=0.0, tokens=0.0, target=NAME)
     with ticks.ledger.engine.begin() as conn:

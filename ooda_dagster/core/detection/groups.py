@@ -1,7 +1,7 @@
 """Which models and operations as a whole became slower or faster, since when, and did it go away?
 
 By sums per minute, no single request: the mean logarithm of the durations in blocks, against the group's own past, its
-hour of the day (where the past has two days) and what moves all groups alike (where there are three).
+hour of the day (where the past has two days) and what moves all groups alike (where there are five).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ GROUP_COLUMNS = [
 ]  # fmt: skip
 _DAY_S = 86_400
 #: Groups from which on the middle one tells what moves all alike.
-_CROWD = 3
+_CROWD = 5
+#: Groups that must be seen in a block for that.
+_LEAST_SEEN = 3
 #: Groups from which on one of them does not move the middle one.
 _MANY = 30
 _LEAST_BLOCKS = 24
@@ -94,7 +96,7 @@ def detect_groups(
     steps = look(level)
     # The group that moved most moves the crowd, too, where this is small: so the others are looked at without it.
     most = max(steps, key=lambda step: step.log_e, default=None)
-    if most is not None and _CROWD < len(level) <= _MANY:
+    if most is not None and _CROWD <= len(level) <= _MANY:
         others = level.copy()
         others[most.group, ~past] = np.nan
         steps = look(others)
@@ -134,7 +136,7 @@ def _middle(series: Floats) -> Floats:
 
 def _crowd(series: Floats) -> Floats:
     """What moves all alike, at each block, for each group (where they are few: by the others); 0 where few are seen."""
-    seen = (~np.isnan(series)).sum(axis=0) >= _CROWD
+    seen = (~np.isnan(series)).sum(axis=0) >= _LEAST_SEEN
     found = np.zeros_like(series)
     if len(series) > _MANY:
         found[:, seen] = np.nanmedian(series[:, seen], axis=0)
