@@ -1,77 +1,197 @@
-"""What does scoring requests cost, how many ordinary ones pass the fixed thresholds, and how many planted ones?
+"""How much of what is planted is found, and how much that is ordinary is flagged: `fixed` beside `calibrated`.
 
-Requests of six groups with a log-normal duration that grows with the tokens, 1 % of them with a heavy tail, 1 % failed;
-six slow ones are planted, one a group. All figures come from one run; the cost is a ratio.
+Simulated services (ooda_dagster_tests/core/request_days.py): a day before as reference, and the day itself, ordinary
+or with 0.5 % planted: spikes of 8 to 40 times (40 %), 8 to 40 times the tokens out (20 %), 8 to 40 times too fast (20
+%), 3 to 5 times as slow (20 %). Then whole groups, by sums per minute. All figures come from one run.
 
-    .venv/bin/python benchmarks/detect.py [--seeds 3] [--neighbours 20]
+    .venv/bin/python benchmarks/detect.py [--requests 20000] [--seeds 1] [--services steady,few] [--all] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from ooda_dagster.core.detect import detect, isolation_scores, local_outlier_factors
-from ooda_dagster.core.request_settings import Detect
+from ooda_dagster.core.detect import detect, detect_groups
+from ooda_dagster_tests.core.request_days import DAYS, MIX, plant
+from ooda_dagster_tests.core.request_minutes import END, minutes
 
-_SIZES = (300, 1_000, 5_000, 10_000, 100_000)
-_TIMES = (5, 20, 100)
+_SHARE = 0.005
+_FIVE = ("steady", "unequal", "drifting", "queueing", "heavy")
 
 
-def ordinary(n: int, seed: int) -> pd.DataFrame:
-    chance = np.random.default_rng(seed)
-    group = chance.integers(0, 6, n)
-    out = np.exp(chance.normal(4, 0.7, n)).round()
-    ms = np.exp(np.linspace(3, 7, 6))[group] * (out / 55) ** 0.7
-    ms = ms * np.exp(chance.normal(0, np.linspace(0.3, 0.7, 6)[group]))
-    ms = np.where(chance.random(n) < 0.01, ms * (1 + chance.pareto(1.5, n)), ms)
-    return pd.DataFrame(
-        {
-            "model": [f"m{g % 3}" for g in group],
-            "operation": [f"o{g // 3}" for g in group],
-            "duration_ms": ms.round(),
-            "tokens_in": np.exp(chance.normal(5, 0.8, n)).round(),
-            "tokens_out": out,
-            "failed": chance.random(n) < 0.01,
+def at_precision(p: np.ndarray, odd: np.ndarray, least: float) -> float:
+    """The greatest recall of a threshold for p whose precision is at least so much; equal values go together."""
+    _, which = np.unique(p, return_inverse=True)
+    found, flagged = np.cumsum(np.bincount(which, odd)), np.cumsum(np.bincount(which))
+    good = found / flagged >= least
+    return float((found[good] / odd.sum()).max(initial=0.0))
+
+
+def at_false_flags(scores: pd.DataFrame, odd: np.ndarray, count: int) -> float:
+    """Recall where so many ordinary rows are flagged, by p and then by |robust z|."""
+    order = np.lexsort((-scores["robust_z"].abs().fillna(0), scores["p_value"].fillna(1)))
+    ordinary = np.cumsum(~odd[order])
+    return float(odd[order][ordinary <= count].sum() / odd.sum())
+
+
+def one_service(name: str, n: int, seed: int) -> dict[str, Any]:
+    day = DAYS[name]
+    before, ordinary = day(n, 0, seed), day(n, 1, seed)
+    rows, kinds = plant(ordinary, _SHARE, seed)
+    kind, odd = kinds.to_numpy(), kinds.ne("").to_numpy()
+    found: dict[str, Any] = {"service": name}
+    began = time.process_time()
+    scores = detect(rows, reference=before)
+    found["cpu_s"] = time.process_time() - began
+    runs = {
+        "calibrated": (scores, detect(ordinary, reference=before)),
+        "planted reference": (detect(rows, reference=plant(before, _SHARE, seed + 1000)[0]), None),
+        "no reference": (detect(rows), detect(ordinary)),
+        "fixed": (detect(rows, policy="fixed"), detect(ordinary, policy="fixed")),
+    }
+    for how, (planted, quiet) in runs.items():
+        flagged = planted["flagged"].to_numpy()
+        found[how] = {
+            "recall": float(flagged[odd].mean()),
+            "precision": float(odd[flagged].mean()) if flagged.any() else None,
+            "by kind": {k: float(flagged[kind == k].mean()) for k in MIX},
+            "false": int(flagged[~odd].sum()),
+            "quiet": None if quiet is None else int(quiet["flagged"].sum()),
         }
+        if how != "fixed":
+            p = planted["p_value"].fillna(1).to_numpy()
+            found[how]["at .75"], found[how]["at .90"] = (at_precision(p, odd, least) for least in (0.75, 0.9))
+    found["at fixed's false flags"] = at_false_flags(scores, odd, found["fixed"]["false"])
+    return found
+
+
+def show(results: list[dict[str, Any]], n: int) -> None:
+    print(
+        f"{n:,} requests a day, {_SHARE:.1%} planted; recall at the default and at two precisions (by p), and per kind"
     )
+    kinds = "".join(f"{k:>12}" for k in MIX)
+    print(f"{'service':<10}{'policy':<19}{'recall':>7}{'precis.':>8}{'at .75':>8}{'at .90':>8}{kinds}{'clean day':>16}")
+    for name in dict.fromkeys(r["service"] for r in results):
+        same = [r for r in results if r["service"] == name]
+        for how in ("fixed", "calibrated", "planted reference", "no reference"):
+            parts = [r[how] for r in same]
+
+            def mean(key: str, parts: list[Any] = parts) -> str:
+                values = [part[key] for part in parts if part.get(key) is not None]
+                return f"{np.mean(values):.2f}" if values else "-"
+
+            by = "".join(f"{np.mean([part['by kind'][k] for part in parts]):12.2f}" for k in MIX)
+            quiet = [part["quiet"] for part in parts if part["quiet"] is not None]
+            days = f"{sum(quiet) / len(quiet) / n:.3%} (>{_low(sum(quiet), len(quiet) * n):.3%})" if quiet else ""
+            cells = f"{mean('recall'):>7}{mean('precision'):>8}{mean('at .75'):>8}{mean('at .90'):>8}{by}{days:>18}"
+            print(f"{name:<10}{how:<19}{cells}")
+    print("\nclean day: share flagged and, in brackets, the lower 95 % bound (Clopper, Pearson)\n")
+    print(f"{'service':<10}{'clean recall kept':>18}{'no reference':>14}{'recall at the false flags of fixed':>46}")
+    for name in dict.fromkeys(r["service"] for r in results):
+        same = [r for r in results if r["service"] == name]
+        clean = np.mean([r["calibrated"]["recall"] for r in same])
+        kept = [
+            np.mean([r[how]["recall"] for r in same]) / max(clean, 1e-9)
+            for how in ("planted reference", "no reference")
+        ]
+        ours, theirs = (
+            np.mean([r["at fixed's false flags"] for r in same]),
+            np.mean([r["fixed"]["recall"] for r in same]),
+        )
+        false = np.mean([r["fixed"]["false"] for r in same])
+        print(f"{name:<10}{kept[0]:>18.0%}{kept[1]:>14.0%}{f'{ours:.2f} against {theirs:.2f}, at {false:,.0f}':>46}")
+
+
+def _low(count: int, n: int) -> float:
+    return float(stats.beta.ppf(0.05, count, n - count + 1)) if count else 0.0
+
+
+def groups(runs: int) -> list[dict[str, Any]]:
+    """Delay and false alarms of whole groups that became slower."""
+    found = []
+    for many in (2, 12):
+        for ratio, lasts_h in ((1.0, None), (1.15, None), (1.3, None), (2.0, None), (1.3, 1.5)):
+            hits, false, gone, delays, ratios = 0, 0, 0, [], []
+            for seed in range(runs):
+                changes = detect_groups(minutes(many, 3, seed, ratio=ratio, lasts_h=lasts_h))
+                own = changes[changes["model"] == "m0"] if ratio > 1 else changes.iloc[:0]
+                false += len(changes) - len(own)
+                hits += bool(len(own))
+                if len(own):
+                    first = own.iloc[0]
+                    gone += first["state"] == "gone"
+                    delays.append((first["found_at"] - (END - pd.Timedelta(hours=3))).total_seconds() / 60)
+                    ratios.append(first["ratio"])
+            found.append(
+                {
+                    "groups": many,
+                    "ratio": ratio,
+                    "lasts_h": lasts_h,
+                    "found": hits / runs,
+                    "delay_min": float(np.median(delays)) if delays else None,
+                    "estimate": float(np.mean(ratios)) if ratios else None,
+                    "gone": gone,
+                    "false": false,
+                    "watched_h": runs * 6,
+                }
+            )
+    return found
+
+
+def show_groups(rows: list[dict[str, Any]]) -> None:
+    print("\nA group that became slower 3 h before the end; 6 h watched, after 66 h of past, 20 requests in 5 minutes")
+    print(
+        f"{'groups':>7}{'times':>7}{'lasts':>8}{'found':>7}{'delay':>9}{'estimate':>10}{'gone':>8}{'false alarms':>22}"
+    )
+    for r in rows:
+        lasts = f"{r['lasts_h']:g} h" if r["lasts_h"] else "on"
+        delay = f"{r['delay_min']:.0f} min" if r["delay_min"] is not None else ""
+        estimate = f"{r['estimate']:.2f}" if r["estimate"] else ""
+        share = "" if r["ratio"] == 1 else f"{r['found']:.0%}"
+        false = f"{r['false']} in {r['watched_h']} h"
+        print(
+            f"{r['groups']:>7}{r['ratio']:>7.2f}{lasts:>8}{share:>7}{delay:>9}{estimate:>10}{r['gone']:>8}{false:>22}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--neighbours", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--services", default=",".join(_FIVE))
+    parser.add_argument("--all", action="store_true", help="all simulated services")
+    parser.add_argument("--groups", type=int, default=10, help="runs of each case of whole groups")
+    parser.add_argument("--big", type=int, default=300_000, help="requests whose scoring is timed; 0: none")
+    parser.add_argument("--json", type=Path, help="write all figures to a file")
     given = parser.parse_args()
-    settings = Detect(neighbours=given.neighbours)
-    warm = np.random.default_rng(0).normal(size=(100, 5))
-    isolation_scores(warm, settings, 0)
-    local_outlier_factors(warm, settings.neighbours)
-    times = "".join(f"  found x{t}".rjust(13) for t in _TIMES)
-    print(f"{'requests':>9}  cost  {'forest > 0.7':>13}{'LOF > 1.5':>13}{'either':>13}{times}   (forest/LOF)")
-    first = None
-    for n in _SIZES:
-        used, rates, found = 0.0, [], {t: [] for t in _TIMES}
+    names = list(DAYS) if given.all else given.services.split(",")
+    results = []
+    for name in names:
         for seed in range(given.seeds):
-            rows = ordinary(n, seed)
-            began = time.process_time()
-            scores = detect(rows, settings=settings, seed=seed)
-            used += time.process_time() - began
-            odd = scores["isolation_score"] > 0.7, scores["lof"] > 1.5
-            rates.append([odd[0].mean(), odd[1].mean(), scores["flagged"].mean()])
-            for t in _TIMES:
-                slow = [part.index[0] for _, part in rows.groupby(["model", "operation"])]
-                planted = rows.copy()
-                planted.loc[slow, "duration_ms"] *= t
-                scores = detect(planted, settings=settings, seed=seed).loc[slow]
-                found[t].append([(scores["isolation_score"] > 0.7).mean(), (scores["lof"] > 1.5).mean()])
-        first = first or used
-        shares = "".join(f"{share:13.2%}" for share in np.mean(rates, axis=0))
-        recall = "".join(f"{'{:.0%}/{:.0%}'.format(*np.mean(found[t], axis=0)):>13}" for t in _TIMES)
-        print(f"{n:>9,}  {used / first:4.1f}  {shares}{recall}", flush=True)
-    print(f"\n1 is {_SIZES[0]:,} requests: {first / given.seeds if first else 0:.2f} s of CPU")
+            results.append(one_service(name, given.requests, seed))
+            print(f"  {name}, seed {seed}: {results[-1]['cpu_s']:.1f} s of CPU to score once", flush=True)
+    show(results, given.requests)
+    changes = groups(given.groups)
+    show_groups(changes)
+    if given.big:
+        rows, before = DAYS["steady"](given.big, 1, 0), DAYS["steady"](100_000, 0, 0)
+        began, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        detect(rows, reference=before)
+        more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) / 1024
+        print(
+            f"\n{given.big:,} requests against 100,000: {time.process_time() - began:.1f} s of CPU, {more:.0f} MB more"
+        )
+    if given.json:
+        given.json.write_text(json.dumps({"services": results, "groups": changes}, indent=1))
 
 
 if __name__ == "__main__":

@@ -166,6 +166,25 @@ def show_observation(seen: Observation) -> None:
         )
     if seen.total_inferences is not None:
         _requests(seen)
+    if seen.anomalies:
+        table(
+            f"Odd requests ({seen.anomaly_count}, policy {seen.detection.policy if seen.detection else 'unknown'})",
+            ["request", "ms", "usual ms", "method", "p", "what", "stands out"],
+            [
+                (
+                    a.inference_request_id,
+                    a.duration_ms,
+                    a.usual_ms,
+                    a.detection_method,
+                    "" if a.p_value is None else f"{a.p_value:.1g}",
+                    f"{cut(a.operation, 30)} by model {cut(a.model_id, 30)}",
+                    a.text,
+                )
+                for a in seen.anomalies[:10]
+            ],
+        )
+    for change in seen.group_changes:
+        out.print(f"{change.text}.", markup=False)
     if seen.embeddings:
         show_concepts(seen.embeddings, seen.patterns)
     if seen.blind_spots:

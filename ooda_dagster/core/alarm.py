@@ -1,7 +1,8 @@
 """Does a batch of inference requests hold something worth an early cycle?
 
-A request must be slow by two measures against its group's past: so many times as long as usual, and so many standard
-deviations of the logarithm beyond it. Failures must be more than the group's share of them explains.
+Several requests of a group must be slow, each by two measures against the group's past: so many times as long as usual,
+and so many standard deviations of the logarithm beyond it. One alone is for the next cycle to tell of, and a group that
+became slower as a whole for core/detection/groups.py. Failures must be more than the group's share of them explains.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ def _slow(
     if worst < least:
         return None
     n = _count(rows[rows["duration_ms"] >= least])
+    if n < policy.alarm_requests:
+        return None
     ratio, sigmas = worst / usual, math.log(worst / usual) / sd
     several = f"{n} requests took up to" if n > 1 else "a request took"
     text = f"{name}: {several} {worst:,.0f} ms, {ratio:,.0f} times the usual {usual:,.0f} ms"

@@ -1,161 +1,80 @@
-"""Which inference requests are odd? Two scores a request, one threshold each.
+"""Which inference requests are odd?
 
-- Isolation forest (Liu, Ting, Zhou: Isolation Forest, ICDM 2008): s(x, n) = 2^(-E[h(x)] / c(n)), where h is the length
-  of x's path in a tree that splits n rows at random, and c(n) what an unsuccessful search in a binary tree of n rows
-  takes on average. Close to 1: odd; 0.5: as deep as average.
-- Local outlier factor (Breunig, Kriegel, Ng, Sander: LOF, SIGMOD 2000): how many times denser it is around a row's
-  nearest neighbours than around the row. About 1: as dense.
-
-Both see the same features, each as a distance from what is usual in the request's group, in robust standard deviations.
-The thresholds of policy `fixed` say nothing about how often an ordinary request passes them: see benchmarks/detect.py.
+Policy `calibrated` (core/detection/calibrated.py) says how many of its flags are false; policy `fixed`
+(core/detection/fixed.py) is the document's: a threshold for each of two scores, which says nothing of that.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ooda_dagster.core.detection import calibrated, fixed
+from ooda_dagster.core.detection.calibrated import COLUMNS, Evidence
+from ooda_dagster.core.detection.groups import GROUP_COLUMNS, detect_groups
+from ooda_dagster.core.detection.rows import numbers, read_rows
 from ooda_dagster.core.request_settings import Detect
 
-#: In this order where two stand out alike. `failed` is 0 or 1; the others are logarithms of 1 + x, or a difference.
-FEATURES = ("duration", "duration per token", "tokens in", "tokens out", "failed")
-COLUMNS = ["isolation_score", "lof", "robust_z", "usual_ms", "times_usual", "feature", "method", "flagged"]
-#: A group's values that hardly vary: no standard deviation of a logarithm is believed to be smaller, nor of `failed`.
-_LEAST_LOG_SD = 0.1
-_LEAST_FAILED_SD = 0.2
-_LEAST_K_DISTANCE = 0.5
-#: From the median absolute deviation to the standard deviation of a normal distribution.
-_MAD_TO_SD = 1.4826
-#: Deviations that differ by less are equal.
-_DECIMALS = 6
-
-Floats = NDArray[np.float64]
+__all__ = ["COLUMNS", "GROUP_COLUMNS", "Evidence", "detect", "detect_groups", "detect_with_evidence"]
 
 
 def detect(
-    requests: pd.DataFrame, *, policy: str = "fixed", settings: Detect | None = None, seed: int = 0
+    requests: pd.DataFrame,
+    *,
+    reference: pd.DataFrame | None = None,
+    policy: str = "calibrated",
+    settings: Detect | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Scores of each request, under the index of `requests`.
+    """Which requests are odd, under the index of `requests`.
 
-    requests: model, operation, duration_ms (finite, not negative), tokens_in, tokens_out (NaN where unknown) and, where
-    known, failed. A group is what has the same model and operation or, where these are fewer than `min_rows`, the same
-    operation; where these are fewer, too, the request is not judged: its scores are NaN.
-    Returns isolation_score (0..1), lof (> 0), robust_z (of the feature that stands out most, with its sign), feature,
-    usual_ms (median duration of the group), times_usual (that feature over the group's median; NaN for `failed`),
-    flagged, method (isolation_forest, lof, both, or none). The same rows in the same order, with the same settings and
-    seed, have the same scores. Raises ValueError for a policy that is not known.
+    requests: requested_at (times, or seconds since 1970; may be missing), model, operation, duration_ms, tokens_in,
+    tokens_out (NaN where unknown); reference: the same, of a time that is taken as ordinary (a day before, say);
+    without it the requests are their own reference, each judged by the others. A row without a usable duration, and
+    one of an operation with fewer than `min_rows` requests, is not judged: its scores are NaN and it is not flagged.
+
+    Returns isolation_score (0..1), lof (> 0), robust_z (of the feature that stands out most, with its sign), p_value,
+    usual_ms (what the request would usually take), times_usual (that feature over what is usual), feature, method
+    (isolation_forest, lof, robust_z, several, or none; policy fixed: both for several), flagged, scored. Where `scored`
+    is False, isolation_score and lof were not taken (NaN): beyond `score_all_rows` requests they are taken of flagged
+    rows, of those that pass the gate, and of a uniform sample.
+
+    The promise of policy `calibrated`. A request that is exchangeable with those of the reference - the same
+    service, no new load or time of day - has P(p_value <= a) <= a for every a, plus the share of the reference that
+    was trimmed because it is odder than the shape of its tail (Evidence.trimmed; 0 where that is below
+    `tolerated_share`); without a reference, this holds up to what the turns of learning differ by. Values below 1 /
+    (rows held out + 1) only order the oddest. Of what is flagged, at most a share `false_discovery_share` is
+    ordinary on average, as far as the tail beyond the reference is what its shape leads to expect; on a day without
+    anything odd at most one request in a thousand is flagged. Requests share load, so neither is a theorem about
+    yours: `benchmarks/detect.py` counts on eight simulated services, the tests on three.
+
+    Policy `fixed`: isolation_score above `if_threshold` or lof above `lof_threshold`, p_value NaN; reference is not
+    used. The same rows in the same order, with the same settings and seed, have the same scores. Raises ValueError
+    for a policy that is not known, KeyError for a missing column.
     """
+    return detect_with_evidence(requests, reference=reference, policy=policy, settings=settings, seed=seed)[0]
+
+
+def detect_with_evidence(
+    requests: pd.DataFrame,
+    *,
+    reference: pd.DataFrame | None = None,
+    policy: str = "calibrated",
+    settings: Detect | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, Evidence]:
+    """The same, and how it was calibrated (empty in policy fixed)."""
     settings = settings or Detect()
-    if policy != "fixed":
-        raise ValueError(f"detection policy {policy!r} is not known; there is: fixed")
-    groups = _groups(requests, settings.min_rows)
-    rows = np.flatnonzero(groups >= 0)
-    scored = pd.DataFrame(columns=pd.Index(COLUMNS))
-    if len(rows):
-        scored = _scored(_values(requests)[rows], groups[rows], settings, seed)
-    found = scored.set_axis(rows).reindex(np.arange(len(requests)))
-    numbers = {name: found[name].astype(float) for name in COLUMNS[:5]}
-    words = {"feature": found["feature"].fillna(""), "method": found["method"].fillna("none")}
-    return found.assign(**numbers, **words, flagged=found["flagged"].eq(True)).set_axis(requests.index)
-
-
-def _scored(values: Floats, groups: NDArray[np.int64], settings: Detect, seed: int) -> pd.DataFrame:
-    z, median = _scaled(values, groups)
-    isolation, factor = isolation_scores(z, settings, seed), local_outlier_factors(z, settings.neighbours)
-    at, most = np.arange(len(z)), np.abs(z).argmax(axis=1)
-    feature = np.array(FEATURES)[most]
-    by_forest, by_lof = isolation > settings.if_threshold, factor > settings.lof_threshold
-    both = by_forest & by_lof
-    columns = {
-        "isolation_score": isolation,
-        "lof": factor,
-        "robust_z": z[at, most],
-        "usual_ms": np.expm1(median[:, 0]),
-        "times_usual": np.where(feature == "failed", np.nan, np.exp((values - median)[at, most])),
-        "feature": feature,
-        "method": np.select([both, by_forest, by_lof], ["both", "isolation_forest", "lof"], "none"),
-        "flagged": both if settings.method == "both" else by_forest | by_lof,
-    }
-    return pd.DataFrame(columns, columns=pd.Index(COLUMNS))
-
-
-def _groups(requests: pd.DataFrame, least: int) -> NDArray[np.int64]:
-    """Number of each request's group; -1 where it has none."""
-    narrow = requests.groupby(["model", "operation"], dropna=False)
-    wide = requests.groupby("operation", dropna=False)
-    enough = narrow["duration_ms"].transform("size").to_numpy() >= least
-    enough_pooled = wide["duration_ms"].transform("size").to_numpy() >= least
-    pooled = narrow.ngroups + wide.ngroup().to_numpy()
-    return np.where(enough, narrow.ngroup().to_numpy(), np.where(enough_pooled, pooled, -1)).astype(np.int64)
-
-
-def _values(requests: pd.DataFrame) -> Floats:
-    """The features, n x 5; NaN where unknown."""
-    ms = np.log1p(requests["duration_ms"].to_numpy(dtype=float))
-    tokens = requests[["tokens_in", "tokens_out"]].to_numpy(dtype=float)
-    tokens = np.where(np.isfinite(tokens) & (tokens >= 0), tokens, np.nan)
-    known = ~np.isnan(tokens).all(axis=1)
-    per_token = np.where(known, ms - np.log1p(np.nansum(tokens, axis=1)), np.nan)
-    failed = requests["failed"].to_numpy(dtype=float) if "failed" in requests else np.zeros(len(ms))
-    return np.column_stack([ms, per_token, np.log1p(tokens), failed])
-
-
-def _scaled(values: Floats, groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Each feature in robust standard deviations from its group's median, and these medians (the mean of `failed`).
-
-    What is unknown is at the median.
-    """
-    z, median = np.zeros_like(values), np.zeros_like(values)
-    for group in np.unique(groups):
-        rows = groups == group
-        part = values[rows]
-        middle, sd = np.zeros(part.shape[1]), np.ones(part.shape[1])
-        for n, column in enumerate(part.T):
-            known = column[~np.isnan(column)]
-            if not len(known):
-                continue
-            if FEATURES[n] == "failed":
-                middle[n], sd[n] = known.mean(), max(known.std(), _LEAST_FAILED_SD)
-            else:
-                middle[n] = np.median(known)
-                sd[n] = max(_MAD_TO_SD * np.median(np.abs(known - middle[n])), _LEAST_LOG_SD)
-        z[rows], median[rows] = (part - middle) / sd, middle
-    return np.round(np.nan_to_num(z, nan=0.0), _DECIMALS), median
-
-
-def isolation_scores(z: Floats, settings: Detect, seed: int) -> Floats:
-    """s(x, n) of each row, from a forest that was grown on these rows. seed: 0 to 2^32 - 1."""
-    from sklearn.ensemble import IsolationForest  # a second of import that only a target with requests pays
-
-    sample: Any = min(settings.tree_rows, len(z))
-    forest = IsolationForest(n_estimators=settings.trees, max_samples=sample, random_state=seed)
-    return -forest.fit(z).score_samples(z)
-
-
-def local_outlier_factors(z: Floats, neighbours: int) -> Floats:
-    """LOF of each row among these; neighbours: k, the paper's MinPts.
-
-    Equal rows are one point with a weight, so that all of them are neighbours of each other: more than k equal rows
-    have the factor 1. No k-distance is less than half a standard deviation: otherwise k equal rows would be infinitely
-    dense, and whatever is near them infinitely odd. Elsewhere this is the ordinary factor.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    points, which, rows = np.unique(z, axis=0, return_inverse=True, return_counts=True)
-    k = min(neighbours, len(points) - 1)
-    if k < 1:
-        return np.ones(len(z))
-    distance, near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
-    own, weight = rows - 1, rows[near]
-    nearer = own[:, None] + np.cumsum(weight, axis=1) - weight
-    inside = nearer < neighbours
-    k_distance = np.maximum(np.where(inside, distance, 0).max(axis=1), _LEAST_K_DISTANCE)
-    weight = weight * inside
-    n = weight.sum(axis=1) + own
-    reach = np.maximum(k_distance[near], distance)
-    density = n / ((weight * reach).sum(axis=1) + own * k_distance)
-    factor = ((weight * density[near]).sum(axis=1) + own * density) / n / density
-    return factor[which.reshape(-1)]
+    if policy == "calibrated":
+        found, evidence = calibrated.judge(requests, reference, settings, seed)
+        return found.set_axis(requests.index), evidence
+    if policy == "fixed":
+        usable = read_rows([requests])[0].number
+        rows = requests if len(usable) == len(requests) else requests.iloc[usable]
+        known = {name: numbers(rows, name) for name in ("duration_ms", "tokens_in", "tokens_out")}
+        found = fixed.detect(rows.assign(**known).reset_index(drop=True), settings=settings, seed=seed)
+        found = found.set_axis(usable).reindex(range(len(requests))).set_axis(requests.index)
+        found = found.fillna({"feature": "", "method": "none"}).assign(flagged=found["flagged"].eq(True))
+        known = found["isolation_score"].notna()
+        found = found.assign(p_value=float("nan"), scored=known)[COLUMNS]
+        return found, Evidence(seed=seed, scored=int(known.sum()), not_judged=int((~known).sum()))
+    raise ValueError(f"detection policy {policy!r} is not known; there are: calibrated, fixed")

@@ -96,14 +96,18 @@ class Anomaly(_Item):
     usual_ms: float  # median of the group
     isolation_score: float
     lof_score: Annotated[float, Field(alias="LOFScore")]
-    detection_method: Literal["both", "isolation_forest", "lof"]
+    detection_method: Literal["both", "isolation_forest", "lof", "robust_z", "several"]
+    p_value: float | None = None  # None in policy fixed
     feature: str
     robust_z: float  # of that feature, in robust standard deviations from the group's median
     text: str  # the same in words
 
 
 class Detection(_Body):
-    """How requests were scored: `requests` of them since `since`; and why some, or all, were not."""
+    """How requests were scored: `requests` of them since `since`; and why some, or all, were not.
+
+    What was set, and what came of it: settings of both policies, so that the scores can be had again.
+    """
 
     policy: str
     method: Literal["either", "both"]
@@ -111,10 +115,25 @@ class Detection(_Body):
     lof_threshold: float
     neighbours: int
     seed: int
+    trees: int | None = None
+    tree_rows: int | None = None
+    false_discovery_share: float | None = None
+    min_ratio: float | None = None
+    trust_ratio: float | None = None
     requests: int = 0
     since: Moment | None = None
     by_isolation_forest: int = 0
     by_lof: int = 0
+    by_robust_z: int = 0
+    by_several: int = 0
+    learned: int = 0  # rows that what is usual was learned from
+    held_out: int = 0  # rows that ranks were taken among
+    trimmed: float = 0.0  # share of them that was left out of the p-values
+    excess: float = 0.0  # share of them that is odder than the shape of the tail
+    gated: int = 0
+    scored: int = 0  # rows with both dearer scores
+    p_threshold: float | None = None  # the greatest p-value that was flagged
+    digest: str = ""  # SHA-256 of what was learned
     not_judged: list[str] = Field(default_factory=list)
 
 
@@ -200,6 +219,23 @@ class ModelSeen(_Body):
     share: float
 
 
+class GroupChange(_Body):
+    """A model and operation that as a whole became slower or faster; `until`: since when it is back."""
+
+    model_id: str
+    operation: str
+    since: Moment
+    until: Moment | None = None
+    found_at: Moment
+    ratio: float  # 1.3: takes 30 % longer
+    ratio_low: float
+    ratio_high: float
+    evidence: float  # log10 of the e-value
+    state: Literal["open", "gone"]
+    requests: int
+    text: str
+
+
 class Observation(Message):
     """What is slow, odd, new or regressed. The `HypothesizeMessage` of the document."""
 
@@ -220,6 +256,7 @@ class Observation(Message):
     query_store_recommendations: list[QueryStoreRecommendation] = Field(default_factory=list)
     patterns: list[ConceptSeen] = Field(default_factory=list)  # the largest concepts
     embeddings: EmbeddingsSeen | None = None  # None: there is no table of them, or the scope leaves them out
+    group_changes: list[GroupChange] = Field(default_factory=list)
     window_start: Moment | None = None
     window_end: Moment | None = None
     source: Literal["rollups", "counters", "none"] = "none"

@@ -57,6 +57,8 @@ class Requests(Group):
     alarm_min_ms: Annotated[float, Field(ge=0)] = 100
     alarm_ratio: Annotated[float, Field(ge=1)] = 5
     alarm_sigmas: Positive = 6
+    alarm_requests: PositiveInt = 3  # of a group, in one read, that are so slow
+    alarm_group_ratio: Annotated[float, Field(ge=1)] = 1.2  # of a group that became slower (detect.group_*)
     alarm_failures: PositiveInt = 5
     alarm_failure_ratio: Annotated[float, Field(ge=1)] = 3
     alarm_floor_s: Annotated[float, Field(ge=0)] = 300
@@ -73,11 +75,26 @@ class Requests(Group):
 
 
 class Detect(Group):
-    """Which inference requests are odd; see core/detect.py. The thresholds are the document's."""
+    """Which inference requests are odd; see core/detect.py. Thresholds of policy `fixed` are the document's."""
 
     enabled: bool = True
-    policy: Literal["fixed"] = "fixed"
-    method: Literal["either", "both"] = "either"  # which scores must pass their threshold
+    policy: Literal["calibrated", "fixed"] = "calibrated"
+    false_discovery_share: Annotated[float, Field(gt=0, le=0.5)] = 0.12  # of what is flagged, that may be ordinary
+    min_ratio: Annotated[float, Field(ge=1)] = 1.5  # of what is flagged to what is usual, or the reverse
+    trust_ratio: Annotated[float, Field(ge=1, le=100)] = 2  # times the tail's shape that the reference is believed
+    trim_share: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # most of the reference that is left out
+    tolerated_share: Annotated[float, Field(ge=0, le=0.1)] = (
+        0.0015  # heavier than that by so much, p-values are not trimmed
+    )
+    gate_share: Annotated[float, Field(gt=0, le=1)] = 0.01  # share of the rows that get the two dearer scores
+    uniform_rows: Annotated[int, Field(ge=0, le=100_000)] = 2_000  # and a sample of all rows
+    score_all_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000  # or all, where they are no more
+    fit_rows: Annotated[int, Field(ge=100, le=1_000_000)] = (
+        60_000  # of the reference that what is usual is learned from
+    )
+    held_out_rows: Annotated[int, Field(ge=100, le=1_000_000)] = 200_000  # and that ranks are taken among
+    sample_rows: Annotated[int, Field(ge=100, le=100_000)] = 10_000  # of the forest and the neighbours
+    method: Literal["either", "both"] = "either"  # fixed: which scores must pass their threshold
     if_threshold: Share = 0.7
     lof_threshold: Annotated[float, Field(ge=1)] = 1.5
     neighbours: Annotated[int, Field(ge=1, le=200)] = 20
@@ -85,3 +102,10 @@ class Detect(Group):
     tree_rows: Annotated[int, Field(ge=2)] = 256
     min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
     max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest
+    groups: bool = True  # whether whole groups are watched, too
+    group_min_ratio: Annotated[float, Field(ge=1)] = 1.15
+    group_persist_min: Positive = 15
+    group_block_min: Annotated[float, Field(ge=1, le=60)] = 5
+    group_watch_h: Annotated[float, Field(ge=0.5, le=48)] = 6  # a change may have begun so long ago
+    group_past_h: Annotated[float, Field(ge=2, le=840)] = 72  # and the past before that
+    group_false_alarm_d: Positive = 30  # days between false alarms, over all groups

@@ -218,6 +218,24 @@ class RequestBook:
             rows = conn.execute(query).all()
         return [LatencyPoint(at=t, requests=int(n), typical_ms=typical or 0.0, max_ms=m) for t, n, typical, m in rows]
 
+    def blocks(self, name: str, since: datetime, until: datetime, *, minutes: int) -> pd.DataFrame:
+        """Sums of each group in blocks of so many minutes that end with `until`, which is a whole minute.
+
+        Columns: minute (of the block's beginning), model, operation, n, n_zero, sum_log_ms, sum_log_ms_sq.
+        """
+        c = request_rollup.c
+        width = timedelta(minutes=minutes)
+        block = sa.func.date_bin(width, c.minute, until).label("minute")
+        sums = [sa.func.sum(c[s]).label(s) for s in ("n", "n_zero", "sum_log_ms", "sum_log_ms_sq")]
+        query = sa.select(block, c.model, c.operation, *sums)
+        query = query.where(c.target == name, c.minute >= since, c.minute < until).group_by(block, c.model, c.operation)
+        with connection(self._engine) as conn:
+            rows = conn.execute(query).all()
+        frame = pd.DataFrame(
+            rows, columns=["minute", "model", "operation", "n", "n_zero", "sum_log_ms", "sum_log_ms_sq"]
+        )
+        return frame.astype({"n": "int64", "n_zero": "int64"})
+
     def totals(self, name: str, since: datetime, until: datetime) -> tuple[int, float | None] | None:
         """Requests of a window and the mean of their durations above zero (ms); None where it was not read whole."""
         c = request_rollup.c

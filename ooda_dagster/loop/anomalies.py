@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from ooda_dagster.core.detect import detect
+from ooda_dagster.core.detect import Evidence, detect_with_evidence
 from ooda_dagster.core.messages import Anomaly, Detection
+from ooda_dagster.core.request_settings import Detect
 from ooda_dagster.core.requests import judged
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import cut, many
@@ -43,34 +45,54 @@ def find_anomalies(
     rows, _ = judged(found, now, settings.requests)  # the intake tells of those that do not count
     rows = rows.reset_index(drop=True)
     seed = seed_of(analysis_id)
-    how = Detection(
-        policy=policy.policy,
-        method=policy.method,
-        if_threshold=policy.if_threshold,
-        lof_threshold=policy.lof_threshold,
-        neighbours=policy.neighbours,
-        seed=seed,
-    )
+    how = _set(policy, seed)
     if rows.empty:
         return Found(None, [], how.model_copy(update={"not_judged": ["there is no completed request in the lookback"]}))
-    scored = rows.join(detect(rows, policy=policy.policy, settings=policy, seed=seed))
-    known = scored[scored["isolation_score"].notna()]
+    scores, evidence = detect_with_evidence(rows, policy=policy.policy, settings=policy, seed=seed)
+    scored = rows.join(scores)
+    known = scored[scored["robust_z"].notna()]
     notes = _not_judged(scored, policy.min_rows)
     if known.empty:
         return Found(None, [], how.model_copy(update={"not_judged": notes}))
-    methods = known["method"].value_counts()
-    how = how.model_copy(
-        update={
-            "requests": len(known),
-            "since": _moment(known["requested_s"].min()),
-            "by_isolation_forest": int(methods.get("isolation_forest", 0) + methods.get("both", 0)),
-            "by_lof": int(methods.get("lof", 0) + methods.get("both", 0)),
-            "not_judged": notes,
-        }
-    )
     odd = known[known["flagged"]]
+    counts = {**_counted(known), "since": _moment(known["requested_s"].min()), "requests": len(known)}
+    how = how.model_copy(update={**counts, **_came_of_it(evidence), "not_judged": notes})
     average = float(rows["duration_ms"].mean())
     return Found(len(odd), [_anomaly(row, average) for row in _oddest(odd)], how)
+
+
+def _set(policy: Detect, seed: int) -> Detection:
+    shared = {
+        name: getattr(policy, name) for name in ("policy", "method", "if_threshold", "lof_threshold", "neighbours")
+    }
+    calibrated = ("false_discovery_share", "min_ratio", "trust_ratio") if policy.policy == "calibrated" else ()
+    more = {name: getattr(policy, name) for name in ("trees", "tree_rows", *calibrated)}
+    return Detection(**shared, **more, seed=seed)
+
+
+def _counted(known: pd.DataFrame) -> dict[str, int]:
+    """How many rows each method flagged, by itself or with others; in policy fixed, how many passed each threshold."""
+    methods = known["method"].value_counts()
+    count = {name: int(methods.get(name, 0)) for name in ("isolation_forest", "lof", "robust_z", "several", "both")}
+    return {
+        "by_isolation_forest": count["isolation_forest"] + count["both"],
+        "by_lof": count["lof"] + count["both"],
+        "by_robust_z": count["robust_z"],
+        "by_several": count["several"],
+    }
+
+
+def _came_of_it(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "learned": evidence.learned,
+        "held_out": evidence.held_out,
+        "trimmed": evidence.trimmed,
+        "excess": evidence.excess,
+        "gated": evidence.gated,
+        "scored": evidence.scored,
+        "p_threshold": evidence.threshold if evidence.threshold >= 0 else None,
+        "digest": evidence.digest,
+    }
 
 
 def seed_of(analysis_id: str) -> int:
@@ -79,7 +101,7 @@ def seed_of(analysis_id: str) -> int:
 
 
 def _not_judged(scored: pd.DataFrame, least: int) -> list[str]:
-    left = scored[scored["isolation_score"].isna()]
+    left = scored[scored["robust_z"].isna()]
     if left.empty:
         return []
     operations = many(left["operation"].nunique(), "operation")
@@ -87,8 +109,8 @@ def _not_judged(scored: pd.DataFrame, least: int) -> list[str]:
 
 
 def _oddest(odd: pd.DataFrame) -> list[dict[str, Any]]:
-    """Those that both scores find first, then by how far they are from what is usual."""
-    order = odd.assign(both=odd["method"] == "both", far=odd["robust_z"].abs())
+    """Those that several scores find first, then by how far they are from what is usual."""
+    order = odd.assign(both=odd["method"].isin(["both", "several"]), far=odd["robust_z"].abs())
     order = order.sort_values(["both", "far", "key"], ascending=[False, False, True])
     return order.head(MOST).to_dict("records")  # type: ignore[return-value]
 
@@ -106,6 +128,7 @@ def _anomaly(row: dict[str, Any], average: float) -> Anomaly:
         isolation_score=row["isolation_score"],
         lof_score=row["lof"],
         detection_method=row["method"],
+        p_value=None if math.isnan(row["p_value"]) else row["p_value"],
         feature=row["feature"],
         robust_z=row["robust_z"],
         text=_text(row),

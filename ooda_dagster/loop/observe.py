@@ -17,6 +17,7 @@ from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.messages import (
     BlindSpot,
+    GroupChange,
     LatencyPoint,
     Observation,
     QueryStoreRecommendation,
@@ -27,6 +28,7 @@ from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.concepts import find_concepts
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.group_changes import find_group_changes
 from ooda_dagster.loop.plans import watch_plans
 from ooda_dagster.loop.see_requests import SeenRequests, see_requests
 from ooda_dagster.loop.workload import Window, no_window, read_window
@@ -104,6 +106,7 @@ def observe(
         query_store_recommendations=slower,
         patterns=list(concepts.patterns),
         embeddings=concepts.seen,
+        group_changes=_group_changes(loop) if scope in _REQUESTS and tenant is None else [],
         window_start=window.since,
         window_end=window.until,
         source=window.source,  # type: ignore[arg-type]
@@ -140,6 +143,10 @@ def _let_go(loop: Loop, session: Observing) -> list[str]:
 def _latency(loop: Loop, hours: float) -> list[LatencyPoint]:
     until = loop.clock()
     return loop.ledger.requests.latency(loop.name, until - timedelta(hours=hours), until, points=_LATENCY_POINTS)
+
+
+def _group_changes(loop: Loop) -> list[GroupChange]:
+    return find_group_changes(loop, now=loop.clock()) if loop.settings.requests.enabled else []
 
 
 def _same_database(loop: Loop, seen: Capabilities) -> None:

@@ -12,6 +12,7 @@ from ooda_dagster.core.messages import (
     Detection,
     EmbeddingsSeen,
     Executed,
+    GroupChange,
     Hypothesis,
     LearningDelta,
     QueryStoreRecommendation,
@@ -102,6 +103,23 @@ def slower(**values: Any) -> QueryStoreRecommendation:
         "plan_after": "Seq Scan on orders",
     }
     return QueryStoreRecommendation(**{**fields, **values})
+
+
+def moved(**values: Any) -> GroupChange:
+    fields: dict[str, Any] = {
+        "model_id": "7",
+        "operation": "classify",
+        "since": AT,
+        "found_at": AT,
+        "ratio": 1.31,
+        "ratio_low": 1.2,
+        "ratio_high": 1.43,
+        "evidence": 5.2,
+        "state": "open",
+        "requests": 700,
+        "text": "classify by model 7 takes 1.31 times as long as usual (1.20 to 1.43) since 12:00 UTC",
+    }
+    return GroupChange(**{**fields, **values})
 
 
 def detection(**values: Any) -> Detection:

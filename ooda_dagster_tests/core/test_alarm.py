@@ -1,4 +1,4 @@
-"""Is quiet data quiet, and does one really slow row, or a wave of failures, stand out?"""
+"""Is quiet data quiet, and does a burst of really slow rows, or a wave of failures, stand out?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def past(ms: Any, failed: int = 0) -> dict[tuple[str, str], Reference]:
 
 
 def found(rows: pd.DataFrame, known: Mapping[tuple[str, str], Reference], **policy: float) -> list[Alarm]:
-    return alarms(rows, known, Requests(**policy))  # type: ignore[arg-type]
+    return alarms(rows, known, Requests(**{"alarm_requests": 1, **policy}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sd", [0.05, 0.3, 1.0])
@@ -40,7 +40,7 @@ def test_a_million_ordinary_requests_raise_nothing(sd: float) -> None:
         {"model": "m", "operation": "classify", "duration_ms": np.exp(chance.normal(math.log(200), sd, 1_000_000))}
     )
     rows["failed"] = chance.random(len(rows)) < 0.02
-    raised = sum(bool(found(rows.iloc[n : n + 1000], known)) for n in range(0, len(rows), 1000))
+    raised = sum(bool(found(rows.iloc[n : n + 1000], known)) for n in range(0, len(rows), 1000))  # one would be enough
     assert raised == 0
 
 
@@ -49,6 +49,12 @@ def test_a_single_really_slow_request_stands_out_with_its_figures() -> None:
     assert (alarm.kind, alarm.n) == ("slow", 1)
     assert alarm.ratio == pytest.approx(46, rel=0.05)
     assert alarm.text == "classify by model m: a request took 9,000 ms, 46 times the usual 196 ms"
+
+
+@pytest.mark.parametrize(("slow", "expected"), [(1, 0), (2, 0), (3, 1), (4, 1)])
+def test_one_slow_request_is_no_burst(slow: int, expected: int) -> None:
+    raised = alarms(batch([200.0] * 20 + [9000.0] * slow), past([150, 200, 250] * 20), Requests())
+    assert [a.n for a in raised] == [slow] * expected
 
 
 @pytest.mark.parametrize(("ms", "expected"), [(4.9 * 200, 0), (5.1 * 200, 1)])

@@ -6,8 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pandas as pd
 
 from ooda_dagster.defs.schedules import ooda_adaptive_delay
+from ooda_dagster.loop.group_changes import find_group_changes
+from ooda_dagster_tests.core.request_minutes import END, minutes
 from ooda_dagster_tests.defs.ground import NAME
 from ooda_dagster_tests.defs.ticks import Ticks
 
@@ -22,7 +25,7 @@ def test_quiet_data_leaves_the_timer_alone(ticks: Ticks) -> None:
 
 def test_an_alarm_pulls_the_timer_to_now_and_starts_one_run(ticks: Ticks) -> None:
     ticks.usual()
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     before = datetime.now(UTC)
     (request,) = ticks.tick()
     assert before <= ticks.timer <= datetime.now(UTC)
@@ -42,7 +45,7 @@ def test_an_alarm_pulls_the_timer_to_now_and_starts_one_run(ticks: Ticks) -> Non
 
 def test_a_tick_that_died_before_its_run_was_made_leaves_it_to_the_schedule(ticks: Ticks) -> None:
     ticks.usual()
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     (lost,) = ticks.tick()
     context = dg.build_schedule_context(
         instance=ticks.instance, scheduled_execution_time=datetime.now(UTC) + timedelta(minutes=1)
@@ -57,7 +60,7 @@ def test_an_alarm_waits_for_the_floor_and_is_not_forgotten(ticks: Ticks) -> None
     ticks.usual()
     ticks.began(60)
     due = ticks.timer
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert ticks.tick() == []
     assert re.search(r"an early cycle waits, as a cycle began [6-9]\d s ago", ticks.said)
     assert ticks.timer == due
@@ -70,7 +73,7 @@ def test_an_alarm_never_starts_a_cycle_beside_one_that_runs(ticks: Ticks) -> Non
     ticks.set(alarm_floor_s=0)
     ticks.began(600, "running")
     due = ticks.timer
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert ticks.tick() == []
     assert "an early cycle waits, as a cycle runs" in ticks.said
     assert not ticks.ledger.cycles.pull_forward(NAME, datetime.now(UTC), "now!")
@@ -80,8 +83,34 @@ def test_an_alarm_never_starts_a_cycle_beside_one_that_runs(ticks: Ticks) -> Non
 def test_an_alarm_that_a_cycle_began_after_is_old_news(ticks: Ticks) -> None:
     ticks.usual()
     ticks.set(alarm_floor_s=0)
-    ticks.done(1001, ms=30_000)
+    ticks.done(1001, 1002, 1003, ms=30_000)
     assert len(ticks.tick()) == 1
     ticks.began(0)
     ticks.later()
+    assert ticks.tick() == []
+
+
+def test_one_slow_request_starts_nothing(ticks: Ticks) -> None:
+    ticks.usual()
+    due = ticks.timer
+    ticks.done(1001, ms=30_000)
+    assert ticks.tick() == []
+    assert ticks.timer == due
+
+
+def test_a_group_that_became_slower_as_a_whole_starts_one_cycle(ticks: Ticks) -> None:
+    """Nothing stands out by itself; the ledger's sums per minute tell."""
+    ticks.usual()
+    rows = minutes(6, 3, 1, ratio=1.5)
+    rows["minute"] += pd.Timestamp(datetime.now(UTC)).floor("min") - END
+    rolled_up = rows.assign(failed=0, sum_ms=0.0, sum_ms_sq=0.0, max_ms=0.0, tokens=0.0, target=NAME)
+    with ticks.ledger.engine.begin() as conn:
+        rolled_up.to_sql("request_rollup", conn, schema="ooda", if_exists="append", index=False)
+    ticks.watch_anew()
+    (request,) = ticks.tick()
+    assert request.tags["ooda/trigger"] == "alarm"
+    (change,) = find_group_changes(ticks.ooda.loop(NAME), now=datetime.now(UTC))
+    assert (change.model_id, change.operation, change.state) == ("m0", "o", "open")
+    assert change.ratio_low < 1.5 < change.ratio_high
+    ticks.run(request)
     assert ticks.tick() == []

@@ -32,6 +32,7 @@ from ooda_dagster_tests.core.messages import (
     executed,
     hypothesis,
     learning,
+    moved,
     odd,
     row,
     seen,
@@ -63,6 +64,7 @@ FULL: dict[str, Message] = {
         anomalies=[odd()] * 3,
         detection=detection(not_judged=["2 requests"]),
         query_store_recommendations=[slower(), slower(new=False)],
+        group_changes=[moved(), moved(state="gone", until=AT)],
         statements_seen=42,
         total_statement_ms=90_000,
         latency_p50_ms=1.23456,
@@ -145,6 +147,7 @@ def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() ->
         "what": "classify by model 7",
         "ms": 9000,
         "usual ms": 200.0,
+        "p": "",
         "isolation": "0.81",
         "LOF": "12.35",
         "method": "both",
@@ -153,6 +156,19 @@ def test_odd_requests_are_a_table_with_both_scores_and_how_they_were_judged() ->
     assert metadata["detection"] == (
         "policy fixed: 900 requests scored since 2026-03-01T12:00:00.123Z; 1 above 0.7 by isolation forest, 3 above "
         "1.5 by local outlier factor, either counts; not judged: 2 requests"
+    )
+    calibrated = Observation(
+        **COMMON,
+        mode=Mode.PROPOSE,
+        lookback_hours=24,
+        detection=detection(
+            policy="calibrated", false_discovery_share=0.1, p_threshold=0.00031, by_lof=0, by_isolation_forest=0,
+            by_robust_z=4, by_several=2, held_out=900, trimmed=0.002, digest="0123456789abcdef",
+        ),
+    )  # fmt: skip
+    assert describe(calibrated)["detection"] == (
+        "policy calibrated: 900 requests scored since 2026-03-01T12:00:00.123Z; p up to 0.00031, of which 10% may be "
+        "ordinary; 4 by robust z, 2 by several; ranked among 900, 0.20% of them left out, model 0123456789ab"
     )
     few = Observation(
         **COMMON, mode=Mode.PROPOSE, lookback_hours=24, detection=detection(requests=0, not_judged=["7 requests"])
@@ -179,6 +195,23 @@ def test_new_regressions_are_a_table_with_both_plans() -> None:
     assert records(describe(same)["new_regressions"])[0]["plan now"] == "the same"
     none = describe(EMPTY["observations"][0])
     assert (none["regressions"], none["new_regressions"].value) == (0, "no statement became slower")
+
+
+def test_groups_that_moved_are_a_table_and_the_open_ones_in_the_summary() -> None:
+    metadata = describe(FULL["observations"])
+    first, second = records(metadata["group_changes"])
+    assert first == {
+        "what": "classify by model 7",
+        "since": "2026-03-01T12:00:00.123Z",
+        "until": "",
+        "times as long": "1.31 (1.20 to 1.43)",
+        "requests": 700,
+        "evidence": "10^5.2",
+        "state": "open",
+    }
+    assert (second["state"], second["until"]) == ("gone", "2026-03-01T12:00:00.123Z")
+    assert "classify by model 7 takes 1.31 times as long as usual" in metadata["summary"]
+    assert "and 1 more" not in metadata["summary"]
 
 
 def test_columns_of_hypotheses() -> None:

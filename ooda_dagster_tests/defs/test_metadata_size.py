@@ -35,6 +35,7 @@ from ooda_dagster_tests.core.messages import (
     executed,
     hypothesis,
     learning,
+    moved,
     odd,
     row,
     seen,
@@ -72,6 +73,7 @@ LARGEST: dict[str, Message] = {
         ]
         * 50,
         irregular=dict.fromkeys((*REASONS, PENDING, FOLDED), 10**9),
+        group_changes=[moved(model_id=LONG, operation=LONG, text=LONG)] * 200,
         statements=[seen(LONG)] * 200,
         gaps=[LONG] * 200,
         blind_spots=[BlindSpot(what=LONG, why=LONG, remedy=LONG)] * 200,

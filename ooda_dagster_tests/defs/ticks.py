@@ -30,7 +30,12 @@ class Ticks:
 
     def __init__(self, database: Database, ooda: Ooda, instance: dg.DagsterInstance, names: Names) -> None:
         self.database, self.ooda, self.instance = database, ooda, instance
-        self.sensor = new_inferences.make_new_inferences(names)
+        self.names = names
+        self.watch_anew()
+
+    def watch_anew(self) -> None:
+        """As a process that has just started."""
+        self.sensor = new_inferences.make_new_inferences(self.names)
 
     @cached_property
     def repository(self) -> dg.RepositoryDefinition:

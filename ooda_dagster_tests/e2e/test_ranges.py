@@ -16,6 +16,7 @@ DEPENDENCIES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 #: What touches every dependency: parsing, rollups, the ledger's schema, a whole cycle, both storages, the merge.
 TRIED = [
     "core/test_detect.py",
+    "core/test_detect_fixed.py",
     "core/test_scrub.py",
     "core/test_verdict.py",
     "collect/test_deltas.py",

@@ -61,18 +61,25 @@ def test_planted_slow_requests_are_in_the_observation_with_both_scores_and_a_rea
     message = seen(service)
     assert message.anomaly_count is not None
     assert message.detection is not None
-    assert (message.detection.requests, message.detection.policy) == (1500, "fixed")
-    assert message.anomaly_count == len(message.anomalies) < 90
+    assert (message.detection.requests, message.detection.policy) == (1500, "calibrated")
+    assert 3 <= message.anomaly_count == len(message.anomalies) < 6
+    assert (message.detection.held_out, message.detection.scored) == (1500, 1500)
+    assert len(message.detection.digest) == 64
+    assert message.detection.p_threshold is not None
     worst = {a.inference_request_id: a for a in message.anomalies[:3]}
     assert set(worst) == {"300", "701", "1200"}
     for request in worst.values():
-        assert request.lof_score > 1.5 or request.isolation_score > 0.7
+        assert request.lof_score > 1
+        assert 0 < request.isolation_score < 1
         assert (request.duration_ms, request.operation) == (9000, "classify")
-        assert request.feature in ("duration", "duration per token")
+        assert request.p_value is not None
+        assert request.p_value < 0.005
+        assert request.detection_method in ("robust_z", "several")
+        assert request.feature in ("duration", "duration for its tokens")
         assert request.slowdown_factor == pytest.approx(9000 / request.avg_duration_ms)
     assert worst["300"].usual_ms == pytest.approx(100, rel=0.15)
     assert worst["701"].usual_ms == pytest.approx(200, rel=0.15)
-    assert re.fullmatch(r"duration( per token)?: \d\d\.\d times the usual", worst["300"].text)
+    assert re.fullmatch(r"duration( for its tokens)?: \d\d\.\d times the usual", worst["300"].text)
     (body, *_) = message.body()["anomalies"]
     assert body.keys() >= {
         "InferenceRequestId", "ModelId", "DurationMs", "AvgDurationMs", "SlowdownFactor", "IsolationScore", "LOFScore",
@@ -92,12 +99,12 @@ def test_only_the_newest_completed_requests_of_the_lookback_are_read(service: Se
     service.run(
         "insert into inference_requests (inference_id, status) select g, 'pending' from generate_series(401, 450) g"
     )
+    assert found(service, hours=100 / 3600).detection.requests == pytest.approx(100, abs=3)
     service.loop = _with_detect(service, max_rows=200)
     some = found(service).detection
     assert some.requests == 200
     service.loop = _with_detect(service, max_rows=10_000)
     assert found(service).detection.requests == 400
-    assert found(service, hours=100 / 3600).detection.requests == pytest.approx(100, abs=3)
 
 
 def test_many_older_requests_are_not_looked_at(service: Service) -> None:
@@ -185,7 +192,7 @@ def test_without_an_index_nothing_is_scored_and_the_reason_is_named(service: Ser
 
 def test_many_odd_requests_are_counted_and_the_oddest_are_told(service: Service) -> None:
     fill(service, 1000)
-    service.loop = _with_detect(service, if_threshold=0.3)
+    service.loop = _with_detect(service, policy="fixed", if_threshold=0.3)
     message = seen(service)
     assert message.anomaly_count is not None
     assert message.anomaly_count > 500

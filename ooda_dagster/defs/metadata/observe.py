@@ -6,7 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Anomaly, Detection, ModelSeen, Observation, QueryStoreRecommendation, iso
+from ooda_dagster.core.messages import (
+    Anomaly,
+    Detection,
+    GroupChange,
+    ModelSeen,
+    Observation,
+    QueryStoreRecommendation,
+    iso,
+)
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.concepts import describe_concepts
@@ -16,6 +24,7 @@ from ooda_dagster.defs.timeline import timeline
 _TOP = 10
 _TOP_SLOWER, _TOP_MODELS = 4, 5
 _CHART_ROWS, _MARKS = 8, 50
+_TOP_REQUESTS, _TOP_GROUPS = 10, 5
 
 
 def describe_observation(message: Observation) -> dict[str, Any]:
@@ -29,13 +38,14 @@ def describe_observation(message: Observation) -> dict[str, Any]:
             message.total_inferences, "the target has no table of inference requests that can be counted"
         ),
         "anomalies": number(message.anomaly_count, "requests were not scored"),
-        "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP]], "none"),
+        "odd_requests": table([_odd(a) for a in message.anomalies[:_TOP_REQUESTS]], "none"),
         "detection": _detection(message.detection),
         "regressions": len(message.query_store_recommendations),
         "new_regressions": table(
             [_slower(r) for r in message.query_store_recommendations if r.new][:_TOP_SLOWER],
             "no statement became slower",
         ),
+        "group_changes": table([_group(c) for c in message.group_changes[:_TOP_GROUPS]], "none"),
         "statements_seen": message.statements_seen,
         "blind_spots": len(message.blind_spots),
         "statement_time_s": round(message.total_statement_ms / 1000, 1),
@@ -115,10 +125,11 @@ def _odd(anomaly: Anomaly) -> dict[str, Any]:
         "what": f"{cut(anomaly.operation, 30)} by model {cut(anomaly.model_id, 30)}",
         "ms": anomaly.duration_ms,
         "usual ms": anomaly.usual_ms,
+        "p": "" if anomaly.p_value is None else f"{anomaly.p_value:.1g}",
         "isolation": f"{anomaly.isolation_score:.2f}",
         "LOF": f"{anomaly.lof_score:.2f}",
         "method": anomaly.detection_method,
-        "stands out": cut(anomaly.text, 60),
+        "stands out": cut(anomaly.text, 50),
     }
 
 
@@ -128,11 +139,42 @@ def _detection(how: Detection | None) -> str:
     left = "; ".join(how.not_judged)
     if not how.requests:
         return cut(f"not judged: {left}", 300)
-    passed = f"{how.by_isolation_forest} above {how.if_threshold:g} by isolation forest"
-    passed += f", {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
+    passed = _calibrated(how) if how.policy == "calibrated" else _fixed(how)
     since = f" since {iso(how.since)}" if how.since else ""
     words = [f"policy {how.policy}: {many(how.requests, 'request')} scored{since}", passed]
     return cut("; ".join([*words, *([f"not judged: {left}"] if left else [])]), 350)
+
+
+def _fixed(how: Detection) -> str:
+    passed = f"{how.by_isolation_forest} above {how.if_threshold:g} by isolation forest"
+    return f"{passed}, {how.by_lof} above {how.lof_threshold:g} by local outlier factor, {how.method} counts"
+
+
+def _calibrated(how: Detection) -> str:
+    share = (
+        f", of which {how.false_discovery_share:.0%} may be ordinary" if how.false_discovery_share is not None else ""
+    )
+    limit = f"p up to {how.p_threshold:.2g}" if how.p_threshold is not None else "none passed"
+    by = (
+        ("robust z", how.by_robust_z),
+        ("isolation forest", how.by_isolation_forest),
+        ("local outlier factor", how.by_lof),
+    )
+    methods = ", ".join(f"{n} by {name}" for name, n in (*by, ("several", how.by_several)) if n)
+    ranks = f"ranked among {how.held_out:,}, {how.trimmed:.2%} of them left out, model {how.digest[:12]}"
+    return "; ".join([f"{limit}{share}", *([methods] if methods else []), ranks])
+
+
+def _group(change: GroupChange) -> dict[str, Any]:
+    return {
+        "what": f"{cut(change.operation, 30)} by model {cut(change.model_id, 30)}",
+        "since": iso(change.since),
+        "until": iso(change.until) if change.until else "",
+        "times as long": f"{change.ratio:.2f} ({change.ratio_low:.2f} to {change.ratio_high:.2f})",
+        "requests": change.requests,
+        "evidence": f"10^{change.evidence:.1f}",
+        "state": change.state,
+    }
 
 
 def _summary(message: Observation) -> str:
@@ -150,6 +192,10 @@ def _summary(message: Observation) -> str:
         words.append(many(new, "statement became slower", "statements became slower"))
     if message.embeddings and message.embeddings.events:
         words.append(f"{many(len(message.embeddings.events), 'thing')} became of its concepts")
+    moved = [c for c in message.group_changes if c.state == "open"]
+    if moved:
+        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+        words.append(f"{cut(moved[0].text, 160)}{more}")
     if message.blind_spots:
         words.append(f"{many(len(message.blind_spots), 'thing')} could not be seen")
     return "; ".join(words) + "."

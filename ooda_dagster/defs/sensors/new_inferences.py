@@ -20,6 +20,7 @@ from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
 from ooda_dagster.defs.sensors.fleet import CONNECT_TIMEOUT_S, Fleet
+from ooda_dagster.defs.sensors.group_watch import GroupWatch
 from ooda_dagster.ledger.requests import Batch
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import Intake, intake
@@ -37,6 +38,7 @@ def make_new_inferences(names: Names) -> dg.SensorDefinition:
     """The sensor, for a source asset of these names."""
     source = _Source(names.source("inference_requests"), theirs="inference_requests" in names.sources)
     fleet: Fleet[tuple[Loop, Intake]] = Fleet()
+    watch = GroupWatch()
 
     @dg.sensor(
         name="ooda_new_inferences",
@@ -48,7 +50,7 @@ def make_new_inferences(names: Names) -> dg.SensorDefinition:
     def ooda_new_inferences(
         context: dg.SensorEvaluationContext, ooda: dg.ResourceParam[Ooda]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        return _tick(context, ooda, source, fleet)
+        return _tick(context, ooda, source, fleet, watch)
 
     return ooda_new_inferences
 
@@ -62,7 +64,11 @@ class _Source:
 
 
 def _tick(
-    context: dg.SensorEvaluationContext, ooda: Ooda, source: _Source, fleet: Fleet[tuple[Loop, Intake]]
+    context: dg.SensorEvaluationContext,
+    ooda: Ooda,
+    source: _Source,
+    fleet: Fleet[tuple[Loop, Intake]],
+    watch: GroupWatch,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     targets = ooda.config.targets
     ensure(context.instance, targets)
@@ -81,7 +87,7 @@ def _tick(
     for name, (loop, taken) in answers.items():
         words.append(f"{name}: {taken}")
         _report(context.instance, loop, source)
-        request, why = _early(context, ooda, loop)
+        request, why = _early(context, ooda, loop, watch if taken.table else None)
         if request:
             requests.append(request)
         words += [f"{name}: {why}"] if why else []
@@ -159,15 +165,17 @@ def _was_made(instance: dg.DagsterInstance, source: _Source, target: str, report
     )
 
 
-def _early(context: dg.SensorEvaluationContext, ooda: Ooda, loop: Loop) -> tuple[dg.RunRequest | None, str | None]:
+def _early(
+    context: dg.SensorEvaluationContext, ooda: Ooda, loop: Loop, watch: GroupWatch | None
+) -> tuple[dg.RunRequest | None, str | None]:
     """The run that an alarm calls for, and what stands in its way."""
     cycles, now = ooda.ledger.cycles, loop.clock()
     newest = cycles.latest(loop.name, 1)
     began: datetime | None = newest[0].started_at if newest else None
     found = ooda.ledger.requests.open_alarm(loop.name, now - _ALARM_LIVES, began)
-    if not found:
+    text = str(found[0]["text"]) if found else watch.slower(loop, now, began) if watch else None
+    if not text:
         return None, None
-    text = str(found[0]["text"])
     floor = timedelta(seconds=loop.settings.requests.alarm_floor_s)
     if held := cycles.held(loop.name, now, floor):
         return None, f"an early cycle waits, as {held} ({text})"

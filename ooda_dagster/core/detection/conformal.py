@@ -1,0 +1,118 @@
+"""How often would an ordinary request score as high? By its rank among held-out ones, and no model of the scores.
+
+Conformal p-value (Vovk, Gammerman, Shafer: Algorithmic Learning in a Random World, 2005): of n held-out ordinary rows,
+k score at least as high: p = (1 + k) / (n + 1). Where a row is exchangeable with them, P(p <= a) <= a for every a.
+Flags: Benjamini and Hochberg (1995); with conformal p-values they keep the false discovery rate (Bates, Candes, Lei,
+Romano, Sesia: Testing for outliers with conformal p-values, Annals of Statistics 51, 2023).
+
+Trimming: what is planted in the reference would make all others look ordinary. So no more rows are believed to be as
+odd than `trust` times as many as the shape of the tail leads to expect, and at most a share `most` is left out. The
+p-value that is reported is trimmed only where more than a share `tolerated` would be left out: then P(p <= a) <= a +
+what is left out, which is reported; else it is exact. Flags go by the trimmed one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ooda_dagster.core.detection.rows import Bools, Floats
+from ooda_dagster.core.detection.tails import expected
+
+#: Below so many rows as odd, the shape of the tail tells the rest.
+_RANKED = 10
+#: The farther out, the less is known of the tail: what it leads to expect, p, is taken as p to this power.
+_DOUBT = 0.95
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """surprise: of the held-out rows, ascending; aside: 1 where the judged rows are the held-out ones themselves, so
+    that each is among them."""
+
+    surprise: Floats
+    trust: float
+    most: float
+    tolerated: float
+    aside: int = 0
+
+    @cached_property
+    def excess(self) -> float:
+        """Share of the rows that is odder than the tail's shape leads to expect."""
+        n = len(self.surprise)
+        k = np.arange(n, 0, -1.0)
+        return float((k - self._believed(k, self.surprise)).max(initial=0.0) / max(n, 1))
+
+    @property
+    def trimmed(self) -> float:
+        """Share of the rows that is left out of the p-values."""
+        return self.excess if self.excess > self.tolerated else 0.0
+
+    def p_value(self, surprise: Floats) -> Floats:
+        """Beyond all that are believed, parts of 1 / (n + 1) by the tail's shape, so that the oddest differ."""
+        n = len(self.surprise)
+        k = self._rank(surprise)
+        p = (1 + (self._believed(k, surprise) if self.trimmed else k)) / (n + 1 - self.aside)
+        edge = expected(self.surprise[n - 1 - self.aside :][:1]) if n > self.aside else np.ones(1)
+        part = np.clip(expected(surprise) / np.maximum(edge, 1e-300), 1e-6, 1.0)
+        return np.where(k <= 0, np.minimum(p, part / (n + 1)), p)
+
+    def sharpened(self, surprise: Floats) -> Floats:
+        """The trimmed p-value where enough rows are as odd, and beyond by the tail's shape, scaled to meet it."""
+        n = len(self.surprise)
+        p = (1 + self._believed(self._rank(surprise), surprise)) / (n + 1 - self.aside)
+        if not n:
+            return p
+        ranked = min(_RANKED, n)
+        edge = self.surprise[-ranked]
+        share = _allowed(np.array([edge]))[0]
+        ratio = np.clip(ranked / n / max(share, 1e-300), 1.0, self.trust)
+        return np.where(surprise > edge, np.minimum(ratio * _allowed(surprise), p), p)
+
+    def weights(self, surprise: Floats) -> Floats:
+        """How much of a held-out row is believed (0..1)."""
+        k = np.maximum(self._rank(surprise), 1.0)
+        return np.minimum(self._believed(k, surprise) / k, 1.0)
+
+    def _rank(self, surprise: Floats) -> Floats:
+        return (len(self.surprise) - np.searchsorted(self.surprise, surprise, "left") - self.aside).astype(float)
+
+    def _believed(self, k: Floats, surprise: Floats) -> Floats:
+        n = len(self.surprise)
+        return np.minimum(k, np.maximum(self.trust * n * _allowed(surprise), k - self.most * n))
+
+
+def _allowed(surprise: Floats) -> Floats:
+    """Share of ordinary rows that may be as odd."""
+    return expected(surprise) ** _DOUBT
+
+
+def weighted_p(held_out: Floats, weight: Floats, n: int, x: Floats, aside: int) -> Floats:
+    """Conformal p-values of the scores x: n rows were held out, of which these passed the gate; the others are
+    lower."""
+    order = np.argsort(held_out)
+    above = np.r_[np.cumsum(weight[order][::-1])[::-1], 0.0]
+    k = above[np.searchsorted(held_out[order], x, "left")]
+    return (1 + np.maximum(k - aside, 0)) / (n + 1 - aside)
+
+
+def weighted_bonferroni(p: Floats, weight: Floats) -> Floats:
+    """One p-value of several for the same row (n x tests): the least p / weight; the weights add up to 1.
+
+    Genovese, Roeder, Wasserman: False discovery control with p-value weighting, Biometrika 93 (2006).
+    """
+    return np.minimum((p / weight).min(axis=1), 1.0)
+
+
+def benjamini_hochberg(p: Floats, share: float) -> float:
+    """The greatest p-value that is flagged, so that at most this share of what is flagged is ordinary; -1 for none."""
+    ordered = np.sort(p)
+    passed = np.flatnonzero(ordered <= share * np.arange(1, len(p) + 1) / max(len(p), 1))
+    return float(ordered[passed[-1]]) if len(passed) else -1.0
+
+
+def gate(surprise: Floats, share: float) -> Bools:
+    """Rows that are odd enough for the dearer scores."""
+    return expected(surprise) <= share
