@@ -194,7 +194,7 @@ def recover(
     """Finish or take back what a killed worker left: the journal and the catalogue agree afterwards."""
     with errors():
         loaded, chosen = configuration(config, target, url, act_url=act_url, mode=mode, name=name)
-        loop = Ooda(with_ledger(loaded)).loop(chosen, register="new")
+        loop = Ooda(with_ledger(loaded)).loop(chosen)
         by = os_user()
         loop.ledger.audit("recovery", target=chosen, actor=by, why=why)
         done = recover_target(loop.target, loop.ledger, loop.settings, actor=by, say=say(as_json))

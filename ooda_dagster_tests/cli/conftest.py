@@ -105,14 +105,14 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) 
     Without a database, the target is one that cannot be reached. requests: `requests.*` of the target, as a table.
     """
 
-    def write(database: Database | None = None, *, mode: str = "propose", requests: str = "{}") -> None:
+    def write(database: Database | None = None, *, mode: str = "propose", requests: str = "") -> None:
         dead = f"postgresql://nobody:{MARKER}@127.0.0.1:1/nothing"
         monkeypatch.setenv("TEST_LEDGER_URL", dsn_of(ledger))
         monkeypatch.setenv("TEST_OBSERVE_URL", database.observe if database else dead)
         monkeypatch.setenv("TEST_ACT_URL", database.act if database else dead)
         (tmp_path / "ooda.toml").write_text(
             f'[ledger]\nurl = "env:TEST_LEDGER_URL"\n[target.shop]\nmode = "{mode}"\nprofile = "short"\n'
-            f'observe = "env:TEST_OBSERVE_URL"\nact = "env:TEST_ACT_URL"\nrequests = {requests}\n'
+            'observe = "env:TEST_OBSERVE_URL"\nact = "env:TEST_ACT_URL"\n' + (requests and f"requests = {requests}\n")
         )
 
     return write

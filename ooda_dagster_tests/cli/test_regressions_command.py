@@ -58,8 +58,8 @@ def test_both_plans_stand_side_by_side(ooda: Run, shop: Ledger) -> None:
     first = next(line for line in ran.out.splitlines() if "Index Scan" in line)
     assert first.split(" | ")[1] == "Limit"
     head = next(line for line in ran.out.splitlines() if "before (" in line)
-    assert "30 executions logged, 1.5 ms each" in head
-    assert "now (20 executions logged, 30 ms each)" in head
+    assert "30 executions logged" in head
+    assert "now (20 executions logged" in head
     assert "before and now (5 executions logged, 1 ms each)" in ran.out
     assert "(not known)" in ran.out
     assert ran.out.index("slower, same plan") < ran.out.index("No regression: it depends on what is asked")

@@ -192,12 +192,12 @@ def test_a_crash_before_the_commit_counts_nothing(lake: Lake, monkeypatch: pytes
     assert [lake.rows(), lake.rows()] == [10, 0]
 
 
-def test_a_slow_request_in_a_file_is_an_alarm(lake: Lake) -> None:
+def test_slow_requests_in_a_file_are_an_alarm(lake: Lake) -> None:
     lake.file("a.parquet", 1, 300, ms="150 + i % 100")
     assert lake.read().alarm == []
-    lake.file("b.parquet", 1000, 1, ms="9000", ago="10 seconds")
+    lake.file("b.parquet", 1000, 7, ms="9000", ago="10 seconds")  # three of them of model m1
     (alarm,) = lake.read().alarm
-    assert alarm.startswith("chat by model m1: a request took 9,000 ms")
+    assert alarm.startswith("chat by model m1: 3 requests took up to 9,000 ms")
 
 
 def test_an_observation_of_files_has_totals_models_and_odd_requests(lake: Lake) -> None:
