@@ -27,7 +27,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from ooda_dagster.core.concept_vectors import Floats, Ints, unit
 from ooda_dagster.core.concepts import assign
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.settings import with_profile
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger

@@ -14,8 +14,8 @@ from ooda_dagster.advisor.workload import Workload, from_counters, from_file
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, say, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, name_of
 from ooda_dagster.config import ConfigError, home_directory, load_config
-from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.scrub import scrubbed
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.settings import Advice, parse_budget
 from ooda_dagster.core.text import cut, size
 from ooda_dagster.loop.whatif import pricing_for

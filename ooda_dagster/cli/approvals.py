@@ -14,9 +14,9 @@ from ooda_dagster.cli.output import emit, errors, out, shown
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import WAITING, State
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Mode, Settings
 from ooda_dagster.core.text import size
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.store import os_user

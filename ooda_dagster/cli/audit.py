@@ -16,8 +16,8 @@ from ooda_dagster.cli.actions import span
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.text import cut, many
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.chain_check import Anchor, Checked
 from ooda_dagster.ledger.trail import Event

@@ -11,8 +11,8 @@ import typer
 from ooda_dagster.cli.output import emit, err, errors, out
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.placebo import PROMISED, PROMISED_UNDO, Audit, Rate, TooLittleHistoryError
+from ooda_dagster.core.wire import iso
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster.loop.verdict_bar import as_dict, audit_verdicts
 

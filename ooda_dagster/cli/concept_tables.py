@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ooda_dagster.cli.output import out, table
-from ooda_dagster.core.messages import ConceptSeen, EmbeddingsSeen, iso
+from ooda_dagster.core.seen import ConceptSeen, EmbeddingsSeen
+from ooda_dagster.core.wire import iso
 
 _COLUMNS = ["concept", "rows", "share %", "coherence", "density", "buckets", "state", "since", "last seen"]
 

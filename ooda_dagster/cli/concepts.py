@@ -10,7 +10,7 @@ from ooda_dagster.cli.concept_tables import show_concepts
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger.concepts import Concept
 from ooda_dagster.loop.known_concepts import event_lines, known_concepts
 from ooda_dagster.loop.ooda import Ooda

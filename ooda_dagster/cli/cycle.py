@@ -20,8 +20,9 @@ from ooda_dagster.cli.session import (
     configuration,
     with_dagster,
 )
-from ooda_dagster.core.messages import Observation, Scope, Verdicts, iso
+from ooda_dagster.core.messages import Observation, Scope, Verdicts
 from ooda_dagster.core.text import cut, many, size
+from ooda_dagster.core.wire import iso
 
 if TYPE_CHECKING:
     from ooda_dagster.config import Config

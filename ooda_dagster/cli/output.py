@@ -110,7 +110,7 @@ def emit(value: dict[str, Any], *, one_line: bool = False) -> None:
 
 def _json(value: Any) -> Any:
     if isinstance(value, datetime):
-        from ooda_dagster.core.messages import iso
+        from ooda_dagster.core.wire import iso
 
         return iso(value)
     if isinstance(value, Decimal):

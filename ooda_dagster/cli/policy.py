@@ -19,8 +19,8 @@ from ooda_dagster.cli.session import (
     configuration,
     with_ledger,
 )
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.policy import Explained, explain
+from ooda_dagster.core.wire import iso
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster.loop.situation import situation
 from ooda_dagster.targets.base import RefusedError

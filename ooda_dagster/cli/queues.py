@@ -11,7 +11,7 @@ import typer
 from ooda_dagster.cli.output import Exit, emit, errors, fail, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.ledger.store import os_user
 from ooda_dagster.loop.ooda import Ooda

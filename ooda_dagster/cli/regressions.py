@@ -13,9 +13,9 @@ from rich.cells import cell_len
 from ooda_dagster.cli.output import emit, errors, out, shown, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.regressions import KINDS
 from ooda_dagster.core.text import cut
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.plans import KeptPlan
 from ooda_dagster.ledger.regressions import Regression

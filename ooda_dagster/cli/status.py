@@ -11,7 +11,7 @@ from ooda_dagster.cli.output import emit, errors, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import OPEN, WAITING
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.alerts import Alert
 from ooda_dagster.loop.ooda import Ooda

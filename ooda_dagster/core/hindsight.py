@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, iso
+from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.policy import Situation, rule
 from ooda_dagster.core.prioritise import PastOutcomes, priority
 from ooda_dagster.core.settings import Settings
+from ooda_dagster.core.wire import iso
 from ooda_dagster.core.workload_day import Proposed, Work
 
 #: State of a candidate whose index was in the target on that day; policy is not asked.

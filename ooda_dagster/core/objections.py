@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from ooda_dagster.core.change_sets import change_sets, waits_for
 from ooda_dagster.core.change_types import is_statistics, makes_index
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import Hypothesis, iso
+from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.patterns import denial, is_named, not_allowed
 from ooda_dagster.core.settings import Mode, Settings, parse_budget
 from ooda_dagster.core.situation import Case, Ruling, Situation
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
+from ooda_dagster.core.wire import iso
 
 APPROVE = "ooda approvals approve"
 #: How many of the newest builds tell how long the next one takes, and how many times smaller they may be.

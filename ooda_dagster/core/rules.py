@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ooda_dagster.core import objections as o
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Settings, parse_budget
 from ooda_dagster.core.situation import Case, Ruling, Situation
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
+from ooda_dagster.core.wire import iso
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dagster import RunsFilter
 
 from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.core.cadence import Delay, due_at
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.due import run_of, run_request
 from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ooda_dagster.core.journal import LIVE, NEVER_APPLIED, State
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import PROFILE_REMARK
 from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.runner import CycleRun
 from ooda_dagster.demo.planted import Missing, Plan
 from ooda_dagster.demo.traffic import Measurement

@@ -18,9 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.cadence import Delay, due_at, resume_delay
 from ooda_dagster.core.contracts import CONTRACTS, Queue
-from ooda_dagster.core.messages import Analyze, iso
+from ooda_dagster.core.messages import Analyze
 from ooda_dagster.core.settings import Messaging
 from ooda_dagster.core.text import cut
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger.tables import cycle, cycle_run, dead_letter, message, target
 from ooda_dagster.ledger.timer import due_request, move_timer
 from ooda_dagster.ledger.worker import Worker

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.settings import Messaging
 from ooda_dagster.core.settings_changes import changes
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import conversations, timer
 from ooda_dagster.ledger.chains import write_audit
 from ooda_dagster.ledger.conversations import Cycle, CycleRefusedError, Start

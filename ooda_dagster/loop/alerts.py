@@ -12,10 +12,10 @@ from ooda_dagster.actions.held import no_undo_of
 from ooda_dagster.config import Alerts
 from ooda_dagster.core.errors import one_line
 from ooda_dagster.core.journal import LIVE, State
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Action, Cycle, Ledger
 from ooda_dagster.ledger.alerts import (
     ACTING_BARRED,

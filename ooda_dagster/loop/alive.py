@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ooda_dagster.core.errors import one_line
-from ooda_dagster.core.messages import Observation, iso
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Cycle, Ledger
 from ooda_dagster.ledger.conversations import LEASE
 

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from ooda_dagster.core.detect import Evidence, detect_with_evidence
-from ooda_dagster.core.messages import Anomaly, Detection
 from ooda_dagster.core.request_settings import Detect
 from ooda_dagster.core.requests import judged
+from ooda_dagster.core.seen import Anomaly, Detection
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.targets.base import RequestSource, Say, silent

@@ -19,7 +19,7 @@ import numpy as np
 from ooda_dagster.core.concept_identity import Event, match
 from ooda_dagster.core.concept_vectors import Floats, Ints, unit
 from ooda_dagster.core.concepts import NOISE, Clustering, assign, find_clusters
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.text import many
 from ooda_dagster.ledger.concepts import PRESENT, Concept, ConceptProgress
 from ooda_dagster.loop.anomalies import seed_of

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.fingerprint import fingerprint, is_own
-from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.plan_log import LoggedPlan, LogPosition, PlanLogPart
 from ooda_dagster.core.plans import UnreadablePlanError, read_plan
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.text import many, size
 from ooda_dagster.ledger.plans import Seen
 from ooda_dagster.loop.context import Loop

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ooda_dagster.core.detect import detect_groups
-from ooda_dagster.core.messages import GroupChange
+from ooda_dagster.core.seen import GroupChange
 from ooda_dagster.core.text import cut
 from ooda_dagster.loop.context import Loop
 

@@ -15,7 +15,7 @@ from typing import Any
 from ooda_dagster.core.alarm import alarms
 from ooda_dagster.core.request_page import Page
 from ooda_dagster.core.requests import FOLDED
-from ooda_dagster.ledger.requests import ALWAYS
+from ooda_dagster.ledger.request_sums import ALWAYS
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake_files import step_of_files
 from ooda_dagster.loop.intake_table import step_of_table

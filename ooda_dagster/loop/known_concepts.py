@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ooda_dagster.core.messages import ConceptSeen, EmbeddingsSeen
+from ooda_dagster.core.seen import ConceptSeen, EmbeddingsSeen
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.concepts import Concept
 

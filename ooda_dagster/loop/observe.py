@@ -15,15 +15,8 @@ from ooda_dagster.actions.recovery import recover
 from ooda_dagster.collect.sampler import sample_session
 from ooda_dagster.core.catalogue import Catalogue
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import (
-    BlindSpot,
-    GroupChange,
-    LatencyPoint,
-    Observation,
-    QueryStoreRecommendation,
-    Scope,
-    StatementSeen,
-)
+from ooda_dagster.core.messages import Observation, Scope
+from ooda_dagster.core.seen import BlindSpot, GroupChange, LatencyPoint, QueryStoreRecommendation, StatementSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.concepts import find_concepts

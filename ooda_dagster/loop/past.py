@@ -15,10 +15,10 @@ from typing import Any
 from ooda_dagster.actions.create_index import CreateIndex
 from ooda_dagster.core.hindsight import Candidate
 from ooda_dagster.core.journal import LIVE, OPEN, State
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.policy import OpenChange, Situation
 from ooda_dagster.core.prioritise import Ended, PastOutcomes, failures, past_outcomes
 from ooda_dagster.core.settings import Settings, parse_budget
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.situation import undone_groups
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue
-from ooda_dagster.core.messages import BlindSpot, QueryStoreRecommendation
 from ooda_dagster.core.regressions import Known, find_regressions
+from ooda_dagster.core.seen import BlindSpot, QueryStoreRecommendation
 from ooda_dagster.core.text import many
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.context import Loop

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ooda_dagster.core.messages import QueryStoreRecommendation
 from ooda_dagster.core.regressions import KINDS
+from ooda_dagster.core.seen import QueryStoreRecommendation
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.plans import KeptPlan

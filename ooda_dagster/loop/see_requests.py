@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ooda_dagster.core.messages import BlindSpot, ModelSeen
 from ooda_dagster.core.request_page import Page
 from ooda_dagster.core.requests import PENDING
+from ooda_dagster.core.seen import BlindSpot, ModelSeen
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Cycle
 from ooda_dagster.loop.anomalies import Found, find_anomalies

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from ooda_dagster.core.messages import iso
 from ooda_dagster.core.placebo import Audit, audit
 from ooda_dagster.core.settings import Settings, Verifying
+from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 
 EVENT = "verdict bar"

@@ -15,11 +15,11 @@ import pandas as pd
 
 from ooda_dagster.core.catalogue import Catalogue, Index, Table
 from ooda_dagster.core.concept_settings import Concepts
-from ooda_dagster.core.messages import BlindSpot
 from ooda_dagster.core.plan_log import LogPosition, PlanLogPart
 from ooda_dagster.core.planner_statistics import PlannerStatistics
 from ooda_dagster.core.request_page import Page
 from ooda_dagster.core.request_settings import Requests
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.settings import Statistics
 from ooda_dagster.core.statistics import PairSample, RareSample, TableStatistics
 from ooda_dagster.targets.embeddings import EmbeddingTable

@@ -6,18 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import (
+from ooda_dagster.core.messages import Executed, Hypothesis, LearningDelta, VerdictRow
+from ooda_dagster.core.seen import (
     Anomaly,
     ConceptSeen,
     Detection,
     EmbeddingsSeen,
-    Executed,
     GroupChange,
-    Hypothesis,
-    LearningDelta,
     QueryStoreRecommendation,
     StatementSeen,
-    VerdictRow,
 )
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)

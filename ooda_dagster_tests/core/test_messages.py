@@ -24,9 +24,9 @@ from ooda_dagster.core.messages import (
     Observation,
     Served,
     Verdicts,
-    iso,
 )
 from ooda_dagster.core.settings import Mode
+from ooda_dagster.core.wire import iso
 from ooda_dagster_tests.core.messages import (
     AT,
     COMMON,

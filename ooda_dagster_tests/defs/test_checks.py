@@ -13,7 +13,8 @@ from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.config.servers import OBSERVE_ROLE
 from ooda_dagster.core.indexes import IndexColumn, IndexSpec
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import BlindSpot, Observation
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.build import build_definitions

@@ -10,17 +10,8 @@ import pytest
 from dagster._core.definitions.metadata import normalize_metadata
 
 from ooda_dagster.core.journal import State
-from ooda_dagster.core.messages import (
-    ActionResults,
-    BlindSpot,
-    Decision,
-    Decisions,
-    Hypotheses,
-    LatencyPoint,
-    Message,
-    Observation,
-    Verdicts,
-)
+from ooda_dagster.core.messages import ActionResults, Decision, Decisions, Hypotheses, Message, Observation, Verdicts
+from ooda_dagster.core.seen import BlindSpot, LatencyPoint
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.charts import BLUE, GREY, RED
 from ooda_dagster.defs.metadata import describe

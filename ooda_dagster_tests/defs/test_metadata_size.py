@@ -11,18 +11,16 @@ from dagster._serdes import serialize_value
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import (
     ActionResults,
-    BlindSpot,
     Decision,
     Decisions,
     Hypotheses,
-    LatencyPoint,
     Message,
-    ModelSeen,
     Observation,
     Unjudged,
     Verdicts,
 )
 from ooda_dagster.core.requests import FOLDED, PENDING, REASONS
+from ooda_dagster.core.seen import BlindSpot, LatencyPoint, ModelSeen
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.defs.metadata import describe, table
 from ooda_dagster.defs.metadata.tables import MOST_ROWS

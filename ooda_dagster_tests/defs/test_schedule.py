@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from ooda_dagster.config import Config, Reference, TargetConfig
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.defs.schedules import ooda_adaptive_delay

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 
 from ooda_dagster.core.concept_vectors import Floats, Ints
-from ooda_dagster.core.messages import BlindSpot, EmbeddingsSeen
+from ooda_dagster.core.seen import BlindSpot, EmbeddingsSeen
 from ooda_dagster.loop.concepts import Seen, find_concepts
 from ooda_dagster.loop.context import Loop
 from ooda_dagster_tests.core.planted_concepts import plant

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 
-from ooda_dagster.core.messages import BlindSpot, Observation
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.alive import Liveness, liveness

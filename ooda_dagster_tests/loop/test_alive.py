@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from ooda_dagster.core.errors import one_line
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.alive import liveness
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, snapshot

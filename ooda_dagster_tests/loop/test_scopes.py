@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ooda_dagster.core import requests as core
-from ooda_dagster.core.messages import BlindSpot, Observation, Scope
+from ooda_dagster.core.messages import Observation, Scope
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.loop.see_requests import see_requests
 from ooda_dagster_tests.ledger.ground import ask

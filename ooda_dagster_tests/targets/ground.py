@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.embedded import Binaries, Cluster
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres import PostgresTarget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.targets.base import Capabilities, Counters, TargetError, TargetUnreachableError
 from ooda_dagster.targets.postgres import PostgresTarget

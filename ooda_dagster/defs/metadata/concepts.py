@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import EmbeddingsSeen, Observation, iso
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.seen import EmbeddingsSeen
 from ooda_dagster.core.text import cut, many
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.charts import scatter
 from ooda_dagster.defs.metadata.tables import table
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import LearningDelta, VerdictRow, Verdicts, iso
+from ooda_dagster.core.messages import LearningDelta, VerdictRow, Verdicts
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.core.verdict import Outcome
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.charts import intervals
 from ooda_dagster.defs.metadata.tables import number, table
 

@@ -6,16 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import (
-    Anomaly,
-    Detection,
-    GroupChange,
-    ModelSeen,
-    Observation,
-    QueryStoreRecommendation,
-    iso,
-)
+from ooda_dagster.core.messages import Observation
+from ooda_dagster.core.seen import Anomaly, Detection, GroupChange, ModelSeen, QueryStoreRecommendation
 from ooda_dagster.core.text import cut, many
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.concepts import describe_concepts
 from ooda_dagster.defs.metadata.tables import number, some_json, table

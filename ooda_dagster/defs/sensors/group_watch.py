@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ooda_dagster.core.messages import GroupChange
+from ooda_dagster.core.seen import GroupChange
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.group_changes import find_group_changes
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import iso
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.due import request_if_due
 from ooda_dagster.defs.jobs import CYCLE_JOB
 from ooda_dagster.defs.names import Names

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ooda_dagster.core.identifiers import quote_identifier
-from ooda_dagster.core.messages import BlindSpot
+from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.targets.base import Capabilities
 from ooda_dagster.targets.postgres.connection import PooledConnection, is_local
 from ooda_dagster.targets.postgres.place import read_system_identifier
