@@ -98,8 +98,8 @@ def decide(
 ) -> tuple[pd.DataFrame, Evidence]:
     """The columns of n rows, of which the parts are judged. ranks: None where the parts are the held-out rows."""
     surprise = np.concatenate([part.surprise for part in parts])
-    p, sharp = np.ones((len(surprise), 3)), np.ones((len(surprise), 3))
-    p[:, 2], sharp[:, 2] = calibration.p_value(surprise), calibration.sharpened(surprise)
+    p, sharp = (np.ones((len(surprise), 3), order="F") for _ in range(2))
+    p[:, 2], sharp[:, 2] = calibration.p_values(surprise)
     passed = gate(surprise, settings.gate_share)
     scored = passed | _sample(len(surprise), settings, evidence.seed)
     isolation, factor = dear(parts, scored)

@@ -29,7 +29,8 @@ _MOST_LEVEL = 0.7
 _BORROWED = 5000
 #: Rows from which on a small group has a level of its own within its operation.
 _OFFSET_ROWS = 5
-_CHUNK = 100_000
+#: Rows at a time, so that what is in between is small.
+_CHUNK = 25_000
 _PRIOR_SD = np.array([0.3, 0.3, 0.2, 0.2, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])
 
 

@@ -46,8 +46,8 @@ class Reference:
         batches, but for the levels.
         """
         rows, names = read_rows(requests, self.names)
-        result, evidence = empty(len(requests)), Evidence(seed=self.seed, unusable=len(requests) - len(rows))
-        left = rows
+        left, found = rows, None
+        evidence = Evidence(seed=self.seed, unusable=len(requests) - len(rows))
         if self.learned is not None:
             model = self.learned.model.extended(names.operation_of)
             judged = model.usual.units.of_group[rows.group] >= 0
@@ -55,13 +55,14 @@ class Reference:
             if judged.any():
                 parts = [see(model, rows.take(judged) if len(left) else rows)]
                 calibration, ranks = self.learned.calibration, self.learned.ranks
-                result, evidence = decide(len(requests), parts, calibration, ranks, self.settings, evidence)
+                found, evidence = decide(len(requests), parts, calibration, ranks, self.settings, evidence)
+        found = empty(len(requests)) if found is None else found
         if len(left) < self.settings.min_rows:
-            return result, replace(evidence, not_judged=len(left))
-        found, own = judge_alone(requests.iloc[left.number].reset_index(drop=True), self.settings, self.seed)
+            return found, replace(evidence, not_judged=len(left))
+        others, own = judge_alone(requests.iloc[left.number].reset_index(drop=True), self.settings, self.seed)
         for name in COLUMNS:
-            result.loc[left.number, name] = found[name].to_numpy()
-        return result, replace(evidence, not_judged=own.not_judged, further=(own,))
+            found.loc[left.number, name] = others[name].to_numpy()
+        return found, replace(evidence, not_judged=own.not_judged, further=(own,))
 
 
 def learn_reference(reference: pd.DataFrame, *, settings: Detect | None = None, seed: int = 0) -> Reference:
