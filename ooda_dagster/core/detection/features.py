@@ -25,7 +25,7 @@ _DAY_S = 86_400.0
 _TAIL_ROWS = 400
 #: A known group's level moves by no more than this (natural logarithm): a burst of slow requests is no new level.
 _MOST_LEVEL = 0.7
-#: Rows of large groups that an operation borrows where its small ones are too few.
+#: Rows of large groups that operations borrow, in all, where their small ones are too few.
 _BORROWED = 5000
 #: Rows from which on a small group has a level of its own within its operation.
 _OFFSET_ROWS = 5
@@ -110,16 +110,33 @@ def units_of(rows: Rows, operation_of: Ints, *, min_rows: int, spare: bool = Fal
 
 
 def learn(rows: Rows, units: Units, *, min_rows: int, add_ms: float) -> Usual:
-    """What is usual in these rows; the unit of an operation by its small groups or, where they are few, by all."""
+    """What is usual in these rows; the unit of an operation by its small groups or, where they are few, by all.
+
+    What is lent by large groups is learned of apart: by their operation they are no measure of what is common.
+    """
     unit = units.of_group[rows.group]
     small = ~units.own[rows.group]
-    of_operation = units.of_operation
-    few = np.bincount(rows.operation[small], minlength=len(of_operation)) < min_rows / 2
-    borrowed = np.flatnonzero(~small & (few & (of_operation >= 0))[rows.operation])
-    borrowed = borrowed[:: max(1, len(borrowed) // _BORROWED)]
-    which = np.r_[np.flatnonzero(unit >= 0), borrowed]
-    unit = np.r_[unit[unit >= 0], of_operation[rows.operation[borrowed]]]
-    fit = rows.take(which)
+    count = len(units.of_operation)
+    few = np.bincount(rows.operation[small], minlength=count) < min_rows / 2
+    few &= (units.of_operation >= 0) & (np.bincount(rows.operation[~small], minlength=count) > 0)
+    lender = np.where(~small & few[rows.operation], rows.operation, -1)
+    most = max(min_rows, _BORROWED // max(int(few.sum()), 1))
+    lenders = [part[:: max(1, len(part) // most)] for _, part in slices(lender, np.argsort(lender, kind="stable"))]
+    apart = small & few[rows.operation]
+    main = np.flatnonzero((unit >= 0) & ~apart)
+    usual = _learn(rows.take(main), unit[main], units, min_rows, add_ms)
+    if not lenders:
+        return usual
+    which = np.concatenate([np.flatnonzero(apart), *lenders])
+    lent = _learn(rows.take(which), units.of_operation[rows.operation[which]], units, min_rows, add_ms)
+    of_few = units.of_operation[few]
+    for name in ("centre", "slopes", "token_slopes", "scale"):
+        getattr(usual, name)[of_few] = getattr(lent, name)[of_few]
+    return replace(usual, offset=usual.offset + lent.offset)
+
+
+def _learn(fit: Rows, unit: Ints, units: Units, min_rows: int, add_ms: float) -> Usual:
+    """The same, of the units that these rows are of (n)."""
     log, tin, tout = _logs(fit, add_ms)
     parts = slices(unit, np.argsort(unit, kind="stable"))
     centre = np.zeros((units.count, 3))

@@ -73,7 +73,9 @@ def learn_reference(reference: pd.DataFrame, *, settings: Detect | None = None, 
     """
     settings = settings or Detect()
     rows, names = read_rows(reference)
-    units = features.units_of(rows, names.operation_of, min_rows=settings.min_rows, spare=True)
+    # Of many rows a part is learned from: half of min_rows must be expected in it.
+    least = max(settings.min_rows, int(settings.min_rows / 2 * len(rows) / settings.fit_rows))
+    units = features.units_of(rows, names.operation_of, min_rows=least, spare=True)
     known = rows.take(units.of_group[rows.group] >= 0)
     learned = _learn(known, units, settings, seed, features.resolution(rows.ms)) if len(known) else None
     return Reference(settings, seed, names, learned)
