@@ -31,8 +31,8 @@ import psycopg
 
 from ooda_dagster.config.servers import APP_ROLE, OBSERVE_ROLE, ledger_cluster, make_roles, target_cluster
 from ooda_dagster.core.detect import Reference, learn_reference
-from ooda_dagster.core.requests import judged
 from ooda_dagster.core.request_settings import Detect
+from ooda_dagster.core.requests import judged
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
@@ -183,8 +183,9 @@ def observe(table: str, rows: int, detection: bool) -> None:
             good, _ = stages.timed("judging", lambda found=found: judged(found, now, policy))
             read += len(good)
             if reference is not None:
-                scores, _ = stages.timed("detection", lambda good=good: reference.judge(good))
-                flagged += int(scores["flagged"].sum())
+                flagged += stages.timed(
+                    "detection", lambda good=good, by=reference: int(by.judge(good)[0]["flagged"].sum())
+                )
     known = ledger.requests.totals(table, now - timedelta(hours=23, minutes=50), now)
     facts = {
         "reader": source.reader,
