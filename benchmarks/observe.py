@@ -87,9 +87,15 @@ def server_cpu(cluster: Cluster) -> float:
     """CPU seconds of a server so far: of its processes, and of those that have ended."""
     assert cluster.pid is not None
     postmaster = psutil.Process(cluster.pid)
-    ended = postmaster.cpu_times()
-    alive = [p.cpu_times() for p in postmaster.children(recursive=True)]
-    return ended.children_user + ended.children_system + sum(t.user + t.system for t in alive)
+    while True:
+        try:
+            ended = postmaster.cpu_times()
+            alive = [p.cpu_times() for p in postmaster.children(recursive=True)]
+        except psutil.NoSuchProcess:  # one ended in between
+            if postmaster.is_running():
+                continue
+            raise
+        return ended.children_user + ended.children_system + sum(t.user + t.system for t in alive)
 
 
 def child(what: str, target: Cluster, ledger: Cluster, table: str, rows: int, detection: bool) -> Cost:
