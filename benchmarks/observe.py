@@ -3,7 +3,7 @@
 Fills a table on the embedded server with a day of requests. A child process then does what a cycle does with them - the
 rollup into the ledger, reading every single one, judging and scoring it - and another one merely reads the same rows by
 ADBC. CPU is our process's own; the server's, and the ledger's, are those of their processes. Scored are all rows, a
-batch at a time, where a cycle scores the newest `detect.max_rows`.
+batch at a time by what is learned once of a sample of the day, where a cycle scores the newest `detect.max_rows`.
 
     .venv/bin/python benchmarks/observe.py [--rows 1000000] [--sizes 3] [--no-detection]
     .venv/bin/python benchmarks/observe.py --rows 10000000      # takes several minutes and 3 GB of disk
@@ -30,7 +30,8 @@ import psutil
 import psycopg
 
 from ooda_dagster.config.servers import APP_ROLE, OBSERVE_ROLE, ledger_cluster, make_roles, target_cluster
-from ooda_dagster.core.detect import detect
+from ooda_dagster.core.detect import Reference, learn_reference
+from ooda_dagster.core.request_settings import Detect
 from ooda_dagster.core.requests import judged
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.embedded import Cluster, stop_started
@@ -54,6 +55,13 @@ _FILL = (
     "(array['chat', 'embed', 'classify'])[1 + mod(g / 10, 3)], 50 + random() * 500, 20 + random() * 300 "
     "from generate_series(1, {n}) g"
 )
+#: Pages of the whole day, as the newest rows do not tell what is usual at other hours.
+_SAMPLE = (
+    "select extract(epoch from request_timestamp)::float8 as requested_s, total_duration_ms as duration_ms, "
+    "model_id::text as model, task_type as operation, input_tokens::float8 as tokens_in, "
+    "output_tokens::float8 as tokens_out from {name} tablesample system ({percent}) repeatable (1)"
+)
+_SAMPLE_ROWS = 100_000
 #: (rows, CPU seconds, MB) that are promised.
 _PROMISED = {1_000_000: (7.0, 400), 10_000_000: (60.0, 600)}
 
@@ -79,9 +87,15 @@ def server_cpu(cluster: Cluster) -> float:
     """CPU seconds of a server so far: of its processes, and of those that have ended."""
     assert cluster.pid is not None
     postmaster = psutil.Process(cluster.pid)
-    ended = postmaster.cpu_times()
-    alive = [p.cpu_times() for p in postmaster.children(recursive=True)]
-    return ended.children_user + ended.children_system + sum(t.user + t.system for t in alive)
+    while True:
+        try:
+            ended = postmaster.cpu_times()
+            alive = [p.cpu_times() for p in postmaster.children(recursive=True)]
+        except psutil.NoSuchProcess:  # one ended in between
+            if postmaster.is_running():
+                continue
+            raise
+        return ended.children_user + ended.children_system + sum(t.user + t.system for t in alive)
 
 
 def child(what: str, target: Cluster, ledger: Cluster, table: str, rows: int, detection: bool) -> Cost:
@@ -138,6 +152,14 @@ def merely_read(table: str) -> None:
     stages.tell({"read": rows})
 
 
+def learn(table: str, rows: int, how: Detect) -> Reference:
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(os.environ["BENCH_TARGET"]) as connection, connection.cursor() as cursor:
+        cursor.execute(_SAMPLE.format(name=table, percent=min(100, 100 * _SAMPLE_ROWS / rows)))
+        return learn_reference(cursor.fetch_arrow_table().to_pandas(), settings=how, seed=1)
+
+
 def observe(table: str, rows: int, detection: bool) -> None:
     """The rollup into the ledger, then every row: read, judged, scored."""
     settings = Settings.model_validate({"requests": {"table": table}})
@@ -159,18 +181,17 @@ def observe(table: str, rows: int, detection: bool) -> None:
             if taken.error:
                 raise SystemExit(taken.error)
             rolled_up, behind = rolled_up + taken.rows, taken.behind
+        reference = stages.timed("learning", lambda: learn(table, rows, how)) if detection else None
         source: Any = session.request_table(policy)
         until = now + timedelta(seconds=policy.max_clock_skew_s)
         batches = iter(source.batches(now - timedelta(hours=24), until, limit=rows))
         while (found := stages.timed("reading", lambda: next(batches, None))) is not None:
             good, _ = stages.timed("judging", lambda found=found: judged(found, now, policy))
             read += len(good)
-            if detection:
-                good = good.reset_index(drop=True)
-                scored = stages.timed(
-                    "detection", lambda good=good: detect(good, policy=how.policy, settings=how, seed=1)
+            if reference is not None:
+                flagged += stages.timed(
+                    "detection", lambda good=good, by=reference: int(by.judge(good)[0]["flagged"].sum())
                 )
-                flagged += int(scored["flagged"].sum())
     known = ledger.requests.totals(table, now - timedelta(hours=23, minutes=50), now)
     facts = {
         "reader": source.reader,
@@ -257,6 +278,9 @@ def report(measured: list[tuple[Cost, Cost]], detection: bool) -> None:
         told = {whole.facts["rolled_up"], whole.facts["read"]}
         if told != {whole.rows} or merely.facts["read"] != whole.rows:
             raise SystemExit(f"not every request was seen once: {whole.facts}, {merely.facts}")
+    if detection:
+        shares = ", ".join(f"{whole.facts['flagged'] / whole.rows:.3%}" for _, whole in measured)
+        print(f"\nFlagged: {shares}.")
     print(f"\nEvery request was rolled up once and read once ({measured[-1][1].facts['reader']}).")
     if (promised := _PROMISED.get(measured[-1][1].rows)) and detection:
         whole = measured[-1][1]

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ooda_dagster.core.detection import calibrated, fixed
-from ooda_dagster.core.detection.calibrated import COLUMNS, Evidence
+from ooda_dagster.core.detection import fixed
+from ooda_dagster.core.detection.calibrated import judge_alone
 from ooda_dagster.core.detection.groups import GROUP_COLUMNS, detect_groups
+from ooda_dagster.core.detection.reference import Reference, learn_reference
 from ooda_dagster.core.detection.rows import numbers, read_rows
+from ooda_dagster.core.detection.table import COLUMNS, Evidence
 from ooda_dagster.core.request_settings import Detect
 
-__all__ = ["COLUMNS", "GROUP_COLUMNS", "Evidence", "detect", "detect_groups", "detect_with_evidence"]
+__all__ = [
+    "COLUMNS",
+    "GROUP_COLUMNS",
+    "Evidence",
+    "Reference",
+    "detect",
+    "detect_groups",
+    "detect_with_evidence",
+    "learn_reference",
+]
 
 
 def detect(
@@ -29,8 +40,10 @@ def detect(
 
     requests: requested_at (times, or seconds since 1970; may be missing), model, operation, duration_ms, tokens_in,
     tokens_out (NaN where unknown); reference: the same, of a time that is taken as ordinary (a day before, say);
-    without it the requests are their own reference, each judged by the others. A row without a usable duration, and
-    one of an operation with fewer than `min_rows` requests, is not judged: its scores are NaN and it is not flagged.
+    without it the requests are their own reference, each judged by the others. Where many batches have the same
+    reference, learn_reference() learns it once, and its judge() gives the same results. A row without a usable
+    duration, and one of an operation with fewer than `min_rows` requests, is not judged: its scores are NaN and it is
+    not flagged.
 
     Returns isolation_score (0..1), lof (> 0), robust_z (of the feature that stands out most, with its sign), p_value,
     usual_ms (what the request would usually take), times_usual (that feature over what is usual), feature, method
@@ -65,10 +78,13 @@ def detect_with_evidence(
     """The same, and how it was calibrated (empty in policy fixed)."""
     settings = settings or Detect()
     if policy == "calibrated":
-        found, evidence = calibrated.judge(requests, reference, settings, seed)
+        if reference is None:
+            found, evidence = judge_alone(requests, settings, seed)
+        else:
+            found, evidence = learn_reference(reference, settings=settings, seed=seed).judge(requests)
         return found.set_axis(requests.index), evidence
     if policy == "fixed":
-        usable = read_rows([requests])[0].number
+        usable = read_rows(requests)[0].number
         rows = requests if len(usable) == len(requests) else requests.iloc[usable]
         known = {name: numbers(rows, name) for name in ("duration_ms", "tokens_in", "tokens_out")}
         found = fixed.detect(rows.assign(**known).reset_index(drop=True), settings=settings, seed=seed)

@@ -50,19 +50,23 @@ class Calibration:
         """Share of the rows that is left out of the p-values."""
         return self.excess if self.excess > self.tolerated else 0.0
 
-    def p_value(self, surprise: Floats) -> Floats:
+    def p_values(self, surprise: Floats) -> tuple[Floats, Floats]:
+        """That which is reported, and the sharpened one, by which is flagged."""
+        k = self._rank(surprise)
+        return self._reported(k, surprise), self._sharpened(k, surprise)
+
+    def _reported(self, k: Floats, surprise: Floats) -> Floats:
         """Beyond all that are believed, parts of 1 / (n + 1) by the tail's shape, so that the oddest differ."""
         n = len(self.surprise)
-        k = self._rank(surprise)
         p = (1 + (self._believed(k, surprise) if self.trimmed else k)) / (n + 1 - self.aside)
         edge = expected(self.surprise[n - 1 - self.aside :][:1]) if n > self.aside else np.ones(1)
         part = np.clip(expected(surprise) / np.maximum(edge, 1e-300), 1e-6, 1.0)
         return np.where(k <= 0, np.minimum(p, part / (n + 1)), p)
 
-    def sharpened(self, surprise: Floats) -> Floats:
+    def _sharpened(self, k: Floats, surprise: Floats) -> Floats:
         """The trimmed p-value where enough rows are as odd, and beyond by the tail's shape, scaled to meet it."""
         n = len(self.surprise)
-        p = (1 + self._believed(self._rank(surprise), surprise)) / (n + 1 - self.aside)
+        p = (1 + self._believed(k, surprise)) / (n + 1 - self.aside)
         if not n:
             return p
         ranked = min(_RANKED, n)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ooda_dagster.core.detection.huber import fit_units, mad_sd, slices
 from ooda_dagster.core.detection.level import moving_level
-from ooda_dagster.core.detection.rows import Floats, Ints, Rows
+from ooda_dagster.core.detection.rows import Bools, Floats, Ints, Rows
 
 #: Residual of the duration; the duration itself; tokens in; residual of the tokens out.
 FEATURES = ("duration for its tokens", "duration", "tokens in", "tokens out")
@@ -25,11 +25,12 @@ _DAY_S = 86_400.0
 _TAIL_ROWS = 400
 #: A known group's level moves by no more than this (natural logarithm): a burst of slow requests is no new level.
 _MOST_LEVEL = 0.7
-#: Rows of large groups that an operation borrows where its small ones are too few.
+#: Rows of large groups that operations borrow, in all, where their small ones are too few.
 _BORROWED = 5000
 #: Rows from which on a small group has a level of its own within its operation.
 _OFFSET_ROWS = 5
-_CHUNK = 100_000
+#: Rows at a time, so that what is in between is small.
+_CHUNK = 25_000
 _PRIOR_SD = np.array([0.3, 0.3, 0.2, 0.2, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])
 
 
@@ -57,10 +58,12 @@ def resolution(ms: Floats) -> float:
 
 @dataclass(frozen=True)
 class Units:
-    """Which unit each group belongs to: itself, its operation, or none (-1). own, of_group: by group."""
+    """Which unit each group belongs to: itself, its operation, or none (-1). own, of_group: by group; of_operation: the
+    unit of each operation's small groups, -1 none."""
 
-    own: np.ndarray
+    own: Bools
     of_group: Ints
+    of_operation: Ints
     count: int
 
 
@@ -81,33 +84,59 @@ class Usual:
     scale: Floats
     add_ms: float
 
+    def extended(self, operation_of: Ints) -> Usual:
+        """To groups beyond those that were learned of, which belong to their operation; operation_of: of all groups."""
+        new = operation_of[len(self.offset) :]
+        unit = np.full(len(new), -1, dtype=np.int64)
+        known = new < len(self.units.of_operation)
+        unit[known] = self.units.of_operation[new[known]]
+        own, of_group = np.r_[self.units.own, np.zeros(len(new), dtype=bool)], np.r_[self.units.of_group, unit]
+        units = replace(self.units, own=own, of_group=of_group)
+        return replace(self, units=units, offset=np.r_[self.offset, np.zeros(len(new))])
 
-def units_of(rows: Rows, operation_of: Ints, *, min_rows: int) -> Units:
-    """From the rows that what is usual is learned of. operation_of: of every group, also of those not among them."""
-    groups = len(operation_of)
+
+def units_of(rows: Rows, operation_of: Ints, *, min_rows: int, spare: bool = False) -> Units:
+    """From the rows that what is usual is learned of. operation_of: of every group; spare: a unit for each operation
+    that has the rows, also where it has no small group yet."""
+    groups, operations = len(operation_of), int(operation_of.max(initial=-1)) + 1
     own = np.bincount(rows.group, minlength=groups) >= min_rows
-    operations = int(operation_of.max(initial=-1)) + 1
     whole = np.bincount(rows.operation, minlength=operations) >= min_rows
-    wanted = np.where(own, np.arange(groups), np.where(whole[operation_of], groups + operation_of, -1))
-    numbers, at = np.unique(wanted[wanted >= 0], return_inverse=True)
-    of_group = np.full(groups, -1, dtype=np.int64)
-    of_group[wanted >= 0] = at.reshape(-1)
-    return Units(own, of_group, len(numbers))
+    if not spare:
+        whole &= np.bincount(operation_of[~own], minlength=operations) > 0
+    number = np.cumsum(np.r_[own, whole]) - 1
+    of_operation = np.where(whole, number[groups:], -1)
+    of_group = np.where(own, number[:groups], of_operation[operation_of])
+    return Units(own, of_group, of_operation, int(own.sum() + whole.sum()))
 
 
-def learn(rows: Rows, units: Units, operation_of: Ints, *, min_rows: int, add_ms: float) -> Usual:
-    """What is usual in these rows; the unit of an operation by its small groups or, where they are few, by all."""
+def learn(rows: Rows, units: Units, *, min_rows: int, add_ms: float) -> Usual:
+    """What is usual in these rows; the unit of an operation by its small groups or, where they are few, by all.
+
+    What is lent by large groups is learned of apart: by their operation they are no measure of what is common.
+    """
     unit = units.of_group[rows.group]
     small = ~units.own[rows.group]
-    of_operation = np.full(int(operation_of.max(initial=-1)) + 1, -1, dtype=np.int64)
-    pooled = ~units.own & (units.of_group >= 0)
-    of_operation[operation_of[pooled]] = units.of_group[pooled]
-    few = np.bincount(rows.operation[small], minlength=len(of_operation)) < min_rows / 2
-    borrowed = np.flatnonzero(~small & (few & (of_operation >= 0))[rows.operation])
-    borrowed = borrowed[:: max(1, len(borrowed) // _BORROWED)]
-    which = np.r_[np.flatnonzero(unit >= 0), borrowed]
-    unit = np.r_[unit[unit >= 0], of_operation[rows.operation[borrowed]]]
-    fit = rows.take(which)
+    count = len(units.of_operation)
+    few = np.bincount(rows.operation[small], minlength=count) < min_rows / 2
+    few &= (units.of_operation >= 0) & (np.bincount(rows.operation[~small], minlength=count) > 0)
+    lender = np.where(~small & few[rows.operation], rows.operation, -1)
+    most = max(min_rows, _BORROWED // max(int(few.sum()), 1))
+    lenders = [part[:: max(1, len(part) // most)] for _, part in slices(lender, np.argsort(lender, kind="stable"))]
+    apart = small & few[rows.operation]
+    main = np.flatnonzero((unit >= 0) & ~apart)
+    usual = _learn(rows.take(main), unit[main], units, min_rows, add_ms)
+    if not lenders:
+        return usual
+    which = np.concatenate([np.flatnonzero(apart), *lenders])
+    lent = _learn(rows.take(which), units.of_operation[rows.operation[which]], units, min_rows, add_ms)
+    of_few = units.of_operation[few]
+    for name in ("centre", "slopes", "token_slopes", "scale"):
+        getattr(usual, name)[of_few] = getattr(lent, name)[of_few]
+    return replace(usual, offset=usual.offset + lent.offset)
+
+
+def _learn(fit: Rows, unit: Ints, units: Units, min_rows: int, add_ms: float) -> Usual:
+    """The same, of the units that these rows are of (n)."""
     log, tin, tout = _logs(fit, add_ms)
     parts = slices(unit, np.argsort(unit, kind="stable"))
     centre = np.zeros((units.count, 3))
@@ -121,9 +150,7 @@ def learn(rows: Rows, units: Units, operation_of: Ints, *, min_rows: int, add_ms
     token_slopes = np.zeros((units.count, 2))
     if both.sum() >= min_rows:
         token_slopes = fit_units(a[both, None], b[both], unit[both], units.count, np.array([0.3]))
-    usual = Usual(
-        units, np.zeros(len(operation_of)), centre, slopes, token_slopes, np.ones((units.count, 4, 2)), add_ms
-    )
+    usual = Usual(units, np.zeros(len(units.own)), centre, slopes, token_slopes, np.ones((units.count, 4, 2)), add_ms)
     raw, _ = _raw(usual, fit, unit)
     pooled_group = np.where(units.own[fit.group], -1, fit.group)
     for group, part in slices(pooled_group, np.argsort(pooled_group, kind="stable")):

@@ -21,7 +21,7 @@ def moving_level(
     n = len(values)
     if not n:
         return np.zeros(0)
-    order = np.lexsort((np.nan_to_num(at_s), group))
+    order = _order(group, np.nan_to_num(at_s))
     first = np.r_[True, np.diff(group[order]) != 0]
     start = np.flatnonzero(first)
     size = np.diff(np.r_[start, n])
@@ -47,7 +47,13 @@ def moving_level(
 
 def _medians(values: Floats, number: Ints) -> Floats:
     """Median of each bin; number: sorted, without gaps."""
-    ordered = values[np.lexsort((values, number))]
+    ordered = values[_order(number, values)]
     begin = np.flatnonzero(np.r_[True, np.diff(number) != 0])
     count = np.diff(np.r_[begin, len(values)])
     return (ordered[begin + (count - 1) // 2] + ordered[begin + count // 2]) / 2
+
+
+def _order(number: Ints, values: Floats) -> Ints:
+    """Of the rows by their number and then by value, as np.lexsort, but by radix where the numbers are small."""
+    by = np.argsort(values, kind="stable")
+    return by[np.argsort(number[by].astype(np.min_scalar_type(number.max())), kind="stable")]

@@ -18,10 +18,39 @@ _CHUNK = 50_000
 
 
 @dataclass(frozen=True)
+class Forest:
+    """trees: each with the length of the path to each of its nodes; average: of a path in a tree of as many rows.
+
+    What scikit-learn's score_samples gives, without the checks of each tree, which cost most where rows are few.
+    """
+
+    trees: tuple[tuple[Any, Floats], ...]
+    average: float
+
+    @classmethod
+    def of(cls, grown: Any, rows: int) -> Forest:
+        """grown: a fitted IsolationForest; rows: that each of its trees was grown on."""
+        trees = []
+        for tree in (estimator.tree_ for estimator in grown.estimators_):
+            depth = np.zeros(tree.node_count)
+            for node in np.flatnonzero(tree.children_left >= 0):  # a node comes before those below it
+                depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1
+            trees.append((tree, depth + _average_path(tree.n_node_samples)))
+        return cls(tuple(trees), float(_average_path(np.array([rows]))[0]))
+
+    def score(self, z: Floats) -> Floats:
+        z = np.ascontiguousarray(z, dtype=np.float32)
+        path = np.zeros(len(z))
+        for tree, length in self.trees:
+            path += length[tree.apply(z)]
+        return 2 ** (-path / (len(self.trees) * self.average)) if self.average > 0 else np.full(len(z), 0.5)
+
+
+@dataclass(frozen=True)
 class Novelty:
     """What was grown and kept of the sample: the forest, the neighbours, and their k-distances and densities."""
 
-    forest: Any
+    forest: Forest
     near: Any
     k: int
     k_distance: Floats
@@ -29,7 +58,7 @@ class Novelty:
 
     def isolation(self, z: Floats) -> Floats:
         """s(x, n) of each row (n x features); 0 to 1."""
-        return _chunked(z, lambda part: -self.forest.score_samples(part))
+        return _chunked(z, self.forest.score)
 
     def factor(self, z: Floats) -> Floats:
         """Local outlier factor of each row among the sample; about 1: as dense."""
@@ -53,7 +82,8 @@ def learn_novelty(z: Floats, settings: Detect, seed: int) -> Novelty:
     kept: Ints = chance.permutation(len(z))[: settings.sample_rows]
     sample = np.clip(z[kept], -_FARTHEST, _FARTHEST)
     rows: Any = min(settings.tree_rows, len(sample))
-    forest = IsolationForest(n_estimators=settings.trees, max_samples=rows, random_state=seed).fit(sample)
+    grown = IsolationForest(n_estimators=settings.trees, max_samples=rows, random_state=seed).fit(sample)
+    forest = Forest.of(grown, rows)
     k = min(settings.neighbours, len(sample) - 1)
     near = NearestNeighbors(algorithm="kd_tree").fit(sample)
     if k < 1:
@@ -63,6 +93,12 @@ def learn_novelty(z: Floats, settings: Detect, seed: int) -> Novelty:
     k_distance = np.maximum(distance[:, -1], _LEAST_K_DISTANCE)
     density = 1 / np.maximum(distance, k_distance[which]).mean(axis=1)
     return Novelty(forest, near, k, k_distance, density)
+
+
+def _average_path(n: Ints) -> Floats:
+    """c(n): of an unsuccessful search in a binary tree of n rows."""
+    many = 2 * (np.log(np.maximum(n - 1, 1)) + np.euler_gamma) - 2 * (n - 1) / np.maximum(n, 1)
+    return np.where(n > 2, many, np.where(n == 2, 1.0, 0.0))
 
 
 def _chunked(z: Floats, score: Any) -> Floats:

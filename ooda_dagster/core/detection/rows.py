@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,33 +38,44 @@ class Rows:
         return Rows(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
-def read_rows(frames: Sequence[pd.DataFrame]) -> list[Rows]:
-    """The rows of each frame that have a usable duration; groups are numbered alike in all of them.
+@dataclass(frozen=True)
+class Names:
+    """Numbers of the models, the operations and the groups (model and operation, by number), each from 0 in order."""
 
-    A frame has model, operation, duration_ms and, where known, requested_at (times, or seconds since 1970), tokens_in,
-    tokens_out. What is no number is unknown.
+    models: Mapping[Hashable, int]
+    operations: Mapping[Hashable, int]
+    groups: Mapping[tuple[int, int], int]
+
+    @property
+    def operation_of(self) -> Ints:
+        """The operation of each group."""
+        return np.array([operation for _, operation in self.groups], dtype=np.int64)
+
+
+def read_rows(frame: pd.DataFrame, known: Names | None = None) -> tuple[Rows, Names]:
+    """The rows that have a usable duration, and the names: those known, and what else is in the frame after them.
+
+    The frame has model, operation, duration_ms and, where known, requested_at (times, or seconds since 1970),
+    tokens_in, tokens_out. What is no number is unknown.
     """
-    sizes = [len(frame) for frame in frames]
-    operation = _codes([frame["operation"] for frame in frames])
-    model = _codes([frame["model"] for frame in frames])
-    _, group = np.unique(model * (operation.max(initial=0) + 1) + operation, return_inverse=True)
-    found, start = [], 0
-    for frame, size in zip(frames, sizes, strict=True):
-        part = slice(start, start + size)
-        start += size
-        ms = numbers(frame, "duration_ms")
-        good = np.isfinite(ms) & (ms >= 0) & (ms <= _LONGEST_MS)
-        rows = Rows(
-            group.reshape(-1)[part].astype(np.int64),
-            operation[part],
-            seconds(frame),
-            ms,
-            _tokens(frame, "tokens_in"),
-            _tokens(frame, "tokens_out"),
-            np.arange(size, dtype=np.int64),
-        )
-        found.append(rows if good.all() else rows.take(good))
-    return found
+    known = known or Names({}, {}, {})
+    model, models = _numbered(frame["model"], known.models)
+    operation, operations = _numbered(frame["operation"], known.operations)
+    pair, pairs = pd.factorize(model * len(operations) + operation)
+    groups = dict(known.groups)
+    number = [groups.setdefault(divmod(int(both), len(operations)), len(groups)) for both in pairs]
+    ms = numbers(frame, "duration_ms")
+    good = np.isfinite(ms) & (ms >= 0) & (ms <= _LONGEST_MS)
+    rows = Rows(
+        np.array(number, dtype=np.int64)[pair],
+        operation,
+        seconds(frame),
+        ms,
+        _tokens(frame, "tokens_in"),
+        _tokens(frame, "tokens_out"),
+        np.arange(len(frame), dtype=np.int64),
+    )
+    return rows if good.all() else rows.take(good), Names(models, operations, groups)
 
 
 def _tokens(frame: pd.DataFrame, name: str) -> Floats:
@@ -95,11 +107,22 @@ def seconds(frame: pd.DataFrame) -> Floats:
     return np.where(np.isnat(at), np.nan, at.astype(np.int64) / 1e6)
 
 
-def _codes(columns: Sequence[pd.Series]) -> Ints:
-    """One number a value over all columns; what is null is a value, too."""
-    whole = columns[0] if len(columns) == 1 else pd.concat(columns, ignore_index=True)
+def _numbered(column: pd.Series, known: Mapping[Hashable, int]) -> tuple[Ints, dict[Hashable, int]]:
+    """The number of each value, new ones after those known; what is null is a value, too."""
     try:
-        codes, _ = pd.factorize(whole)
+        codes, values = pd.factorize(column)
     except TypeError:  # values that have no hash
-        codes, _ = pd.factorize(whole.map(repr))
-    return codes.astype(np.int64) + 1
+        codes, values = pd.factorize(column.map(_hashable))
+    found = dict(known)
+    number = [found.setdefault(value, len(found)) for value in values]
+    if (codes < 0).any():
+        number.append(found.setdefault(None, len(found)))  # which is -1 in the codes
+    return np.array(number, dtype=np.int64)[codes], found
+
+
+def _hashable(value: Any) -> Hashable:
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value

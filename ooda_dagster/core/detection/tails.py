@@ -30,7 +30,7 @@ WEIGHTS = np.array([weight for *_, weight in DIRECTIONS])
 _FITS = ((0.1, 0.05, 0.02), (0.03, 0.015, 0.007))
 #: Directions of less weight than _MAIN count from _NOTICED standard deviations on, the smooth tail from _FAR on.
 _MAIN, _NOTICED, _FAR = 0.5, 1.5, 1.9
-_CHUNK = 100_000
+_CHUNK = 25_000
 #: A tail that is lighter than exponential is believed where many rows tell: drawn to that as if by _DOUBTS more.
 _SHAPES = (-0.1, 0.5)
 _DOUBTS = 150
