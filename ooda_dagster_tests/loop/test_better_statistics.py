@@ -70,6 +70,9 @@ def town(built: Database) -> Database:
     """The town, with a fresh table that was never analysed; what made it is no work of the service."""
     built.execute(_FRESH_TABLE, dsn=built.app)
     built.execute("select pg_stat_statements_reset(0, oid, 0) from pg_database where datname = current_database()")
+    # A session tells what it changed when it ends, and it ends by itself.
+    filled = "select 1 from pg_stat_user_tables where relname = 'fresh' and n_mod_since_analyze > 0"
+    wait_until(lambda: built.execute(filled), timeout_s=20, what="the count of the fresh table's rows")
     assert objects(built) == []
     return built
 
@@ -84,8 +87,8 @@ def loop(town: Database, books: Ledger, home: Path) -> Callable[..., Loop]:
     return make
 
 
-def asked(database: Database, text: str, *parameters: tuple[Any, ...], calls: int = 20) -> int:
-    """Calls of a statement as the service; rows of the last."""
+def asked(database: Database, text: str, *parameters: tuple[Any, ...], calls: int = 100) -> int:
+    """Calls of a statement as the service, enough to be worth a thought; rows of the last."""
     with psycopg.connect(database.app, autocommit=True) as connection:
         connection.prepare_threshold = None
         found = 0

@@ -147,9 +147,10 @@ def test_a_name_that_is_used_again_is_another_file(logging: Database, read: Read
     asked(logging, "select note from orders where id = 1")
     part = wait_until(lambda: (p := read()) and texts(p) and p)
     replaced = LogPosition(part.position.file, part.position.byte, "0" * 32)
-    assert "select note from orders where id = 1" in texts(read(replaced))
+    assert texts(read(part.position)) == []
+    assert texts(read(replaced))  # from its beginning; the rest of a long one comes with the next part
     shorter = LogPosition(part.position.file, 1 << 40, part.position.head)
-    assert "select note from orders where id = 1" in texts(read(shorter))
+    assert texts(read(shorter))
 
 
 def test_where_the_file_was_removed_the_end_of_the_newest_is_read(logging: Database, read: Read) -> None:

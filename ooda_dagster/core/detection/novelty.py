@@ -39,10 +39,10 @@ class Forest:
         return cls(tuple(trees), float(_average_path(np.array([rows]))[0]))
 
     def score(self, z: Floats) -> Floats:
-        z = np.ascontiguousarray(z, dtype=np.float32)
+        narrow = np.ascontiguousarray(z, dtype=np.float32)  # as trees were grown
         path = np.zeros(len(z))
         for tree, length in self.trees:
-            path += length[tree.apply(z)]
+            path += length[tree.apply(narrow)]
         return 2 ** (-path / (len(self.trees) * self.average)) if self.average > 0 else np.full(len(z), 0.5)
 
 
