@@ -259,7 +259,8 @@ def test_an_estimate_needs_no_values_and_leaves_nothing(either: Database) -> Non
 def test_the_log_of_15_is_read_too(fifteen: Database) -> None:
     asked(fifteen, "select note from orders where id = 77")
     with PostgresTarget("t", fifteen.observe).observing("test") as session:
-        wait_until(lambda: texts(session.plan_log(None, most_bytes=1 << 20)), what="the plan")
+        found = wait_until(lambda: texts(session.plan_log(None, most_bytes=1 << 20)), what="the plan")
+    assert "select note from orders where id = 77" in found
 
 
 def test_the_planner_s_settings_are_one_text_that_changes_with_them(logging: Database) -> None:

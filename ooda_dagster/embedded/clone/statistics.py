@@ -10,26 +10,11 @@ from typing import Any
 import psycopg
 
 from ooda_dagster.core.identifiers import qualified, quote_literal
+from ooda_dagster.core.planner_statistics import COLUMN_ARGUMENTS
 from ooda_dagster.embedded.clone.report import CloneReport
 from ooda_dagster.embedded.clone.schema import Carried
 from ooda_dagster.embedded.clone.source import Source, trusted
 
-#: pg_stats' columns and the types in which pg_restore_attribute_stats takes them.
-_STATISTICS = {
-    "null_frac": "real",
-    "avg_width": "int",
-    "n_distinct": "real",
-    "most_common_vals": "text",
-    "most_common_freqs": "real[]",
-    "histogram_bounds": "text",
-    "correlation": "real",
-    "most_common_elems": "text",
-    "most_common_elem_freqs": "real[]",
-    "elem_count_histogram": "real[]",
-    "range_length_histogram": "text",
-    "range_empty_frac": "real",
-    "range_bounds_histogram": "text",
-}
 _RANGES_SINCE = 17  # pg_stats shows range histograms
 _FALLBACK = ("null_frac", "avg_width", "n_distinct")
 
@@ -41,12 +26,12 @@ def _arguments(names: tuple[str, ...]) -> str:
 # A row whose values do not fit the clone's type is taken with its widths and counts only.
 _PREPARE = f"""
 create table clone_meta.attribute (schema_name text, table_name text, column_name text, inherited bool,
-    {", ".join(f"{n} {t}" for n, t in _STATISTICS.items())});
+    {", ".join(f"{n} {t}" for n, t in COLUMN_ARGUMENTS.items())});
 create table clone_meta.relation (schema_name text, relation_name text, pages int, tuples real, all_visible int);
 create function clone_meta.put(r clone_meta.attribute) returns text language plpgsql as $body$
 begin
     perform pg_catalog.pg_restore_attribute_stats('schemaname', r.schema_name, 'relname', r.table_name,
-        'attname', r.column_name, 'inherited', r.inherited, {_arguments(tuple(_STATISTICS))});
+        'attname', r.column_name, 'inherited', r.inherited, {_arguments(tuple(COLUMN_ARGUMENTS))});
     return null;
 exception when others then
     begin
@@ -93,7 +78,7 @@ def restore_relations(clone: psycopg.Connection[Any]) -> None:
 
 def _copy_attributes(source: Source, clone: psycopg.Connection[Any], carried: Carried) -> None:
     selected = []
-    for name, kind in _STATISTICS.items():
+    for name, kind in COLUMN_ARGUMENTS.items():
         if name.startswith("range_") and source.major < _RANGES_SINCE:
             selected.append("null")
         else:
