@@ -157,10 +157,6 @@ class Plan:
         """What a perfect adviser would do."""
         return [m.ddl for m in self.missing]
 
-    def acceptable(self, table: str, columns: tuple[str, ...]) -> bool:
-        """Whether an index is in the truth, or as good as one that is."""
-        return any(m.served_by(table, columns) for m in self.missing)
-
 
 def plan(seed: int) -> Plan:
     """The plan of a seed: two or three missing indexes on two tables, one of them with an order that matters.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ooda_dagster.core.change_types import makes_index
 from ooda_dagster.core.journal import LIVE, NEVER_APPLIED, State
 from ooda_dagster.core.settings import PROFILE_REMARK
 from ooda_dagster.core.verdict import Outcome
@@ -51,7 +52,7 @@ def build_report(evidence: Evidence, *, seconds: float) -> dict[str, Any]:
         planted.append(_harmful(evidence))
     traffic = _traffic(evidence)
     actions = [_action(a, evidence.plan) for a in evidence.actions]
-    beside = [a for a in actions if a["live"] and not a["in_truth"]]
+    beside = [a for a in actions if a["live"] and not a["in_truth"] and makes_index(a["type"])]
     return {
         "ok": not _not_reached(evidence, planted),
         "not_reached": _not_reached(evidence, planted),
@@ -79,8 +80,9 @@ def build_report(evidence: Evidence, *, seconds: float) -> dict[str, Any]:
     }
 
 
-def _columns(action: Action) -> tuple[str, ...]:
-    return tuple(c["name"] or "" for c in action.spec.get("columns", ()))
+def serves(missing: Missing, kind: str, spec: Mapping[str, Any]) -> bool:
+    """Whether a change mends the problem; only an index does, and only of one do columns have a name and an order."""
+    return makes_index(kind) and missing.served_by(spec["table"], tuple(c["name"] or "" for c in spec["columns"]))
 
 
 def _missing(missing: Missing, evidence: Evidence) -> dict[str, Any]:
@@ -88,9 +90,9 @@ def _missing(missing: Missing, evidence: Evidence) -> dict[str, Any]:
         h
         for c in evidence.cycles
         for h in (c.hypotheses.hypotheses if c.hypotheses else ())
-        if missing.served_by(h.evidence["spec"]["table"], tuple(k["name"] or "" for k in h.evidence["spec"]["columns"]))
+        if serves(missing, h.hypothesis_type, h.evidence["spec"])
     ]
-    acted = [a for a in evidence.actions if missing.served_by(a.spec["table"], _columns(a))]
+    acted = [a for a in evidence.actions if serves(missing, a.action_type, a.spec)]
     acted.sort(key=lambda a: a.state == State.KEPT)
     action = acted[-1] if acted else None
     return {
@@ -160,7 +162,7 @@ def _action(action: Action, plan: Plan) -> dict[str, Any]:
         "interval": [action.ratio_low, action.ratio_high] if action.ratio_low is not None else None,
         "applied": applied,
         "live": action.state in LIVE,
-        "in_truth": plan.acceptable(action.spec["table"], _columns(action)),
+        "in_truth": any(serves(m, action.action_type, action.spec) for m in plan.missing),
         "reason": action.revert_reason or action.verdict_reason or action.rule,
     }
 
