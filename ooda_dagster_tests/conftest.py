@@ -17,7 +17,7 @@ from ooda_dagster.config.servers import ledger_cluster, make_roles, target_clust
 from ooda_dagster.embedded import Cluster, stop_started
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.targets.postgres.queries import trusted
-from ooda_dagster_tests.support import Database, fresh_ledger, room
+from ooda_dagster_tests.support import Database, fresh_ledger, keep_autovacuum_away, room
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and deafness is inherited: what tests
 # start must hear it.
@@ -64,6 +64,7 @@ def target_server(home: Path) -> Iterator[Cluster]:
     cluster = target_cluster(home)
     cluster.start()
     make_roles(cluster)
+    keep_autovacuum_away(cluster)
     yield cluster
     cluster.stop()
 

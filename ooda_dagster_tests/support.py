@@ -68,6 +68,13 @@ class Database:
         return dict(rows)
 
 
+def keep_autovacuum_away(server: Cluster) -> None:
+    """It would come every 15 s, by chance between two steps of a test, and analyse a table that the test compares."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("alter system set autovacuum_naptime = '7d'")
+        connection.execute("select pg_reload_conf()")
+
+
 @contextmanager
 def room(prefix: str) -> Iterator[Path]:
     """A directory that the servers' user can reach, which pytest's own are not; removed afterwards."""

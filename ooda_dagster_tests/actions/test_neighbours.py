@@ -14,7 +14,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.targets.postgres import PostgresTarget
 from ooda_dagster.targets.surroundings import Work
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage, read_elsewhere
-from ooda_dagster_tests.support import Database, open_transaction, wait_until
+from ooda_dagster_tests.support import Database, keep_autovacuum_away, open_transaction, wait_until
 
 
 @contextmanager
@@ -114,8 +114,7 @@ def test_autovacuum_that_goes_on_is_ended_by_the_server_for_our_build(stage: Sta
         wait_until(lambda: database.execute(working)[0][0], timeout_s=60, what="autovacuum")
         outcome = stage.with_acting(wait_for_others_s=0.5).apply(stage.approved())
     finally:
-        database.execute("alter system reset autovacuum_naptime")
-        database.execute("select pg_reload_conf()")
+        keep_autovacuum_away(database.cluster)
     assert outcome.action.state == State.VERIFYING, outcome.note
     (applying,) = [r for r in stage.ledger.actions.history(outcome.action.action_id) if r["to_state"] == "applying"]
     assert "the server ends it for us" in applying["detail"]["guards"]
