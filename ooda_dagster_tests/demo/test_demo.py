@@ -63,14 +63,14 @@ def test_ctrl_c_stops_the_traffic_and_the_servers(own_home: Path) -> None:
     assert any("traffic runs" in line for line in lines)
     assert len(_processes(own_home)) > 2, "two servers run"
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(120) == 130
     wait_until(lambda: not _processes(own_home), what="the end of the servers")
 
 
 def test_a_second_demo_in_the_same_place_is_refused_by_name(own_home: Path) -> None:
     with FileLock(own_home / "demo.lock"):
         process = _start(own_home, "--scale", "0.05")
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 2
     assert "another demo runs" in err
 
