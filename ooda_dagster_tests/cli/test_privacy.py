@@ -252,4 +252,4 @@ def test_an_error_of_a_phase_is_kept_without_the_rows_that_it_quotes(
     assert dead.code == 3
     assert leaks({**said, "dead": dead.out + dead.err}) == set()
     assert leaks(files_of(planted)) == set()
-    assert leaks(ledger_dump(ledger)) == set()
+    assert leaks(ledger_dump(ledger)) - {("sampled_text", name) for name in M} == set()  # the one table for literals
