@@ -18,7 +18,8 @@ from ooda_dagster.loop.opened import open_changes
 
 POLICY = "policy"
 _OVER = (State.REVERTED, State.FAILED, State.REJECTED)
-_ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
+#: An action that is one of these came to an end.
+ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
 
 
 def situation(loop: Loop) -> Situation:
@@ -49,9 +50,9 @@ def situation(loop: Loop) -> Situation:
     return found
 
 
-def ended_actions(ledger: Ledger, name: str) -> list[Ended]:
-    """What became of our own actions of a target."""
-    return ended(ledger.actions.list(name, states=_ENDED))
+def ended_actions(ledger: Ledger, name: str, *, since: datetime) -> list[Ended]:
+    """What became of our own actions of a target that ended since."""
+    return ended(ledger.actions.list(name, states=ENDED, since=since))
 
 
 def ended(actions: Sequence[Action]) -> list[Ended]:
@@ -59,7 +60,7 @@ def ended(actions: Sequence[Action]) -> list[Ended]:
     return [
         Ended(a.action_type, a.closed_at, a.outcome, a.state == State.FAILED)
         for a in actions
-        if a.state in _ENDED and a.closed_at is not None and a.hypothesis_id is not None
+        if a.state in ENDED and a.closed_at is not None and a.hypothesis_id is not None
     ]
 
 

@@ -11,7 +11,8 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
-from ooda_dagster.loop.learn import delay_after, global_health, learn
+from ooda_dagster.loop.learn import delay_after, learn
+from ooda_dagster.loop.learned import global_health
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, read_elsewhere
 from ooda_dagster_tests.loop.ground import no_results
 
@@ -101,12 +102,14 @@ def test_global_health_compares_the_last_five_minutes_with_the_day_before(stage:
         values = dict.fromkeys(COUNTERS, 0.0) | {"statement_id": statement, "n": calls, "sum_ms": ms}
         rollups.store(name, previous=previous, current=current, frame=pd.DataFrame([values] if calls else []))
         previous = current
-    health = global_health(stage.loop, now)
+    health, source = global_health(stage.loop, now)
     assert health["baselineLatencyMs"] == pytest.approx(10)
     assert health["currentLatencyMs"] == pytest.approx(5)
     assert health["latencyImprovement"] == pytest.approx(50)
     assert health["throughputChange"] == pytest.approx(100)
+    assert source == "statements"
 
 
 def test_global_health_of_nothing_is_unknown(stage: Stage) -> None:
-    assert set(global_health(stage.loop, stage.loop.clock()).values()) == {None}
+    health, _ = global_health(stage.loop, stage.loop.clock())
+    assert set(health.values()) == {None}
