@@ -161,7 +161,7 @@ def _of_type(samples: Mapping[Key, _Sample], policy: Learning) -> tuple[Factor, 
     count = float(sum(s.w.sum() for s in samples.values()))
 
     def factor(shrunk: float, variance: float, **own: float) -> Factor:
-        value = min(max(shrunk, policy.min_factor), policy.max_factor)
+        value = min(max(shrunk, policy.min_trust_ratio), policy.max_trust_ratio)
         return Factor(value, shrunk, math.sqrt(variance), typical=typical, typical_n=count, **own)
 
     found = {}
