@@ -29,7 +29,7 @@ LEAST_PREDICTED = 0.02
 _LOW, _HIGH = -1.0, 2.0
 #: What is thought before anything is seen, standard deviations of realised ÷ predicted: of types about 1, of the groups
 #: of a type about its mean, of outcomes about their group's. The last two count as so many outcomes.
-_TYPE_SD, _GROUP_SD, _OUTCOME_SD, _WORTH = 0.5, 0.25, 0.35, 4.0
+_TYPE_SD, _GROUP_SD, _OUTCOME_SD, _WORTH = 0.35, 0.25, 0.35, 4.0
 _NORMAL_95 = 1.96
 
 

@@ -62,7 +62,7 @@ def _compared(kept: Sequence[Prediction], factor: Factor) -> dict[str, float | N
         "predicted_pct": 100 * float(weights @ predicted),
         "realised_pct": 100 * mean,
         "realised_low_pct": 100 * float(bounds[0]),
-        "realised_high_pct": 100 * float(bounds[1]),
+        "realised_high_pct": min(100 * float(bounds[1]), 100.0),
         "ratio": factor.raw,
         "ratio_low": factor.raw_interval[0] if factor.raw_interval else None,
         "ratio_high": factor.raw_interval[1] if factor.raw_interval else None,

@@ -17,7 +17,8 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
 
 POLICY = "policy"
-_OVER = (State.REVERTED, State.FAILED, State.REJECTED)
+#: What failed, was undone or rejected: it is not tried again for a while.
+OVER = (State.REVERTED, State.FAILED, State.REJECTED)
 #: An action that is one of these came to an end.
 ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
 
@@ -43,7 +44,7 @@ def situation(loop: Loop) -> Situation:
     found.heap_bytes_of = {t.label: t.bytes for t in catalogue.tables.values()}
     found.own_index_bytes_of = own
     found.indexes_of = {t.label: len(t.indexes) for t in catalogue.tables.values()}
-    over = {a.action_id: at for a in actions if a.state in _OVER and (at := a.reverted_at or a.closed_at)}
+    over = {a.action_id: at for a in actions if a.state in OVER and (at := a.reverted_at or a.closed_at)}
     found.undone_at = {a.identity: over[a.action_id] for a in actions if a.action_id in over}
     found.undone_groups = undone_groups(actions, over)
     found.failures = failures(ended(actions))
