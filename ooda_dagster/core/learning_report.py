@@ -15,8 +15,8 @@ from ooda_dagster.core.learned import Learned, PredictionPoint
 from ooda_dagster.core.predictions import Prediction
 from ooda_dagster.core.verdict import Outcome
 
-#: Verdicts that one point of the learning curve is a mean of.
-ROLLING = 10
+#: Verdicts that one point of the learning curve is a mean of, and the worst that one of them counts as, in per cent.
+ROLLING, _WORST = 10, -100.0
 
 
 def learned_rows(predictions: Iterable[Prediction], seen: Calibration, used: Calibration) -> list[Learned]:
@@ -100,9 +100,13 @@ def points(predictions: Iterable[Prediction], most: int) -> list[PredictionPoint
 
 
 def curve(found: Sequence[PredictionPoint]) -> list[tuple[datetime, float, float]]:
-    """Learning over time: (moment, mean distance as priced, as corrected) of the last verdicts, in per cent."""
-    priced = [abs(p.predicted_pct - p.realised_pct) for p in found]
-    corrected = [abs(p.expected_pct - p.realised_pct) for p in found]
+    """Learning over time: (moment, mean distance as priced, as corrected) of the last verdicts, in per cent.
+
+    A loss counts as twice the work at most: a mean of a disaster would show nothing else.
+    """
+    realised = [max(p.realised_pct, _WORST) for p in found]
+    priced = [abs(p.predicted_pct - value) for p, value in zip(found, realised, strict=True)]
+    corrected = [abs(p.expected_pct - value) for p, value in zip(found, realised, strict=True)]
 
     def rolling(values: Sequence[float], end: int) -> float:
         return float(np.mean(values[max(0, end + 1 - ROLLING) : end + 1]))

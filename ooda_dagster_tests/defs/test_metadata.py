@@ -256,9 +256,9 @@ def test_predictions_are_a_table_two_numbers_over_time_and_two_pictures() -> Non
     (shown,) = records(metadata["learned"])
     assert (shown["predicted %"], shown["realised %"], shown["realised x"], shown["next x"]) == (60, 42, "0.70", "0.74")
     assert (shown["better"], shown["worse"], shown["no difference"], shown["failed"]) == (7, 2, 3, 1)
-    # Of the last ten: nine that were 20 off as priced and 17 to 9 as corrected, and one loss.
-    assert metadata["prediction_off_pct"] == pytest.approx((9 * 20 + 960) / 10)
-    assert metadata["corrected_prediction_off_pct"] == pytest.approx((sum(range(9, 18)) + 945) / 10)
+    # Of the last ten: nine that were 20 off as priced and 17 to 9 as corrected, and one loss, which counts as -100.
+    assert metadata["prediction_off_pct"] == pytest.approx((9 * 20 + 160) / 10)
+    assert metadata["corrected_prediction_off_pct"] == pytest.approx((sum(range(9, 18)) + 145) / 10)
     svg = _svg(metadata["predicted_against_realised"])
     assert svg.count("<circle") == len(points) + len(losses) + 3  # and the legend
     assert svg.count(f'"{RED}"') == 3  # the loss, its interval, the legend
