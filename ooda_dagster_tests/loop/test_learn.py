@@ -120,17 +120,17 @@ def test_what_closed_is_told_with_its_prediction_and_the_naive_number_stands_bes
     closed(stage.ledger, stage.loop.name, now, predicting(0.6), **loss)  # type: ignore[arg-type]
     closed(stage.ledger, stage.loop.name, now, predicting(0.6), outcome=None, state=State.FAILED)
     delta = learn(stage.loop, no_results(stage.loop))
-    gain, worse, failed = sorted(delta.outcomes, key=lambda r: r.outcome)
+    gain, failed, worse = sorted(delta.outcomes, key=lambda r: r.outcome)
     assert (gain.impact_score, gain.predicted_pct, gain.expected_pct) == (pytest.approx(24), 60, 30)
     assert (gain.rung, gain.action_status, gain.execution_time_ms) == ("hypothetical index", "Executed", 1500)
     assert gain.hypothesis_id is not None
-    assert (failed.impact_score, worse.impact_score) == (pytest.approx(-50), None)
-    assert (worse.outcome, worse.action_status) == ("failed", "Failed")
+    assert (worse.impact_score, failed.impact_score) == (pytest.approx(-50), None)
+    assert (failed.outcome, failed.action_status) == ("failed", "Failed")
     assert delta.proven_improvement == pytest.approx(-50)  # a loss outweighs a gain, as for the delay
     assert delta.restart()["latencyImprovement"] is None
     (row,) = delta.learned
     assert (row.verdicts, row.better, row.worse, row.failed) == (2, 1, 1, 1)
-    assert [p.realised_pct for p in delta.predictions] == [24, -50]
+    assert sorted(p.realised_pct for p in delta.predictions) == [-50, 24]
     assert delta.action_outcomes == {
         "successfulActions": 1,
         "regressedActions": 1,
