@@ -31,7 +31,7 @@ WORLDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Errors of corrected predictions on simulated histories.")
     parser.add_argument("--n", type=int, default=1000, help="histories of each world")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
