@@ -26,6 +26,11 @@ COMMANDS = {
     "status": ("status", "status", "Where each target stands: last cycle, next one, what is open, what waits."),
     "improvements": ("status", "improvements", "The improvement history, newest first."),
     "regressions": ("regressions", "regressions", "Statements that became slower, with both plans side by side."),
+    "learning": (
+        "learning",
+        "learning",
+        "Predicted against realised gain, by type and rung of evidence, and what the failure memory holds.",
+    ),
     "concepts": ("concepts", "app", "Concepts in a target's embeddings: what they are, and what became of them."),
     "history": ("history", "history", "Past days: what each target did, and what the loop would have proposed."),
     "actions": ("actions", "app", "What was proposed, done and undone."),

@@ -110,12 +110,13 @@ def improvements(
         return
     table(
         "Improvements",
-        ["completed", "type", "score", "faster %", "undone", "code"],
+        ["completed", "type", "score", "expected %", "faster %", "undone", "code"],
         [
             (
                 f"{f['completed_at']:%Y-%m-%d %H:%M}" if f["completed_at"] else None,
                 f["hypothesis_type"],
                 None if f["success_score"] is None else float(f["success_score"]),
+                f["expected_improvement"],
                 None if f["latency_improvement"] is None else float(f["latency_improvement"]),
                 f["was_rolled_back"],
                 f["generated_code"],

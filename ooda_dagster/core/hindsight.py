@@ -6,7 +6,7 @@ that the planner gave when it was found; advice settings and policy then rule as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -74,11 +74,13 @@ def hindsight(
     situation: Situation,
     settings: Settings,
     past: PastOutcomes | None = None,
+    trust: Callable[[Hypothesis], float] = lambda _: 1.0,
     budget_bytes: int | None = None,
 ) -> Hindsight:
     """Value the candidates on a day's work and rule on those that pay.
 
-    hours: what `work` covers. there: identities whose index existed then. budget_bytes: None where it is not known.
+    hours: what `work` covers. there: identities whose index existed then. trust: how far such predictions had come true
+    by then. budget_bytes: None where it is not known.
     """
     if not candidates:
         return Hindsight(reason="no candidate is known: no cycle has recorded a hypothesis for this target")
@@ -103,7 +105,7 @@ def hindsight(
         spent += best.hypothesis.bytes
         left |= {f: min(left.get(f, 1.0), share) for f, share in best.remains.items()}
     declined = [_declined(c, day, left, spent, budget_bytes) for c in rest]
-    proposals = _ruled(taken, day, situation, settings, past)
+    proposals = _ruled(taken, day, situation, settings, past, trust)
     proposals += [_proposed(c, None, day, THERE, "its index was in the target on that day", "") for c in standing]
     return Hindsight(proposals, declined, "" if taken else _why_none(declined, standing))
 
@@ -179,6 +181,7 @@ def _ruled(
     situation: Situation,
     settings: Settings,
     past: PastOutcomes | None,
+    trust: Callable[[Hypothesis], float],
 ) -> list[Proposed]:
     """Policy's word on each, by falling priority as in a cycle."""
     # A day has many moments: whether a window was open at its end says nothing about it.
@@ -186,11 +189,12 @@ def _ruled(
     ranked = []
     for candidate, value in taken:
         estimate = bool(candidate.hypothesis.evidence.get("estimate"))
-        rank = priority(value.net_ms / day.total_ms, evidence_is_estimate=estimate, past=past)
+        trusted = trust(candidate.hypothesis)
+        rank = priority(trusted * value.net_ms / day.total_ms, evidence_is_estimate=estimate, past=past)
         saved = {"saved_ms_per_hour": value.saved_ms / day.hours, "write_ms_per_hour": value.write_ms / day.hours}
-        then = candidate.hypothesis.model_copy(update={"priority": rank, **saved})
+        then = candidate.hypothesis.model_copy(update={"priority": rank, "trust": trusted, **saved})
         ranked.append((candidate, value, then))
-    ranked.sort(key=lambda r: (-r[2].priority, -r[2].saved_ms_per_hour))
+    ranked.sort(key=lambda r: (-r[2].priority, -r[2].expected_ms_per_hour))
     found = []
     for candidate, value, then in ranked:
         ruling = rule(then, situation, always)

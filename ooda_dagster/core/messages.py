@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.learned import Learned, PredictionPoint
 from ooda_dagster.core.seen import (
     Anomaly,
     BlindSpot,
@@ -114,10 +115,21 @@ class Hypothesis(Item):
     gain_pct: float = 0.0
     saved_ms_per_hour: float = 0.0
     write_ms_per_hour: float = 0.0
+    net_ms_per_hour: float = 0.0  # what all the advice would lose without it
+    work_ms_per_hour: dict[str, float] = Field(default_factory=dict)  # of what it touches, by fingerprint
+    predicted_pct: float | None = None  # of that work, net; what a verdict measures
+    trust: float = 1.0  # what came of such predictions before: a prediction is multiplied with it
+    expected_pct: float | None = None  # predicted_pct, so corrected
+    learned: str = ""  # why
     bytes: int = 0
     backend: str = ""
     evidence: dict[str, Any] = Field(default_factory=dict)
     blocked_by: str | None = None
+
+    @property
+    def expected_ms_per_hour(self) -> float:
+        """What it is expected to save, after what came of such predictions before."""
+        return self.saved_ms_per_hour * self.trust
 
 
 class Unjudged(Body):
@@ -195,14 +207,25 @@ class ActionResults(Message):
 
 
 class VerdictRow(Body):
-    """A verdict as learning reports it. `effect_pct` < 0 is faster."""
+    """A verdict as learning reports it. `effect_pct` < 0 is faster.
+
+    impact_score is the document's, positive where it is faster: here of the action's own verdict, and null where that
+    showed nothing. predicted_pct, expected_pct: less work, as priced and as corrected.
+    """
 
     action_id: str
+    hypothesis_id: str | None = None  # None: a person's own proposal
     hypothesis_type: str
+    action_status: Literal["Executed", "Failed", "Skipped"] = "Executed"
     description: str
     state: State
     outcome: str
     outcome_class: str
+    impact_score: float | None = None
+    execution_time_ms: float | None = None
+    predicted_pct: float | None = None
+    expected_pct: float | None = None
+    rung: str = ""
     effect_pct: float | None = None
     ci_low_pct: float | None = None
     ci_high_pct: float | None = None
@@ -215,19 +238,34 @@ class LearningDelta(Message):
     """The verdicts that closed since the last cycle, what was undone, when to look again.
 
     `performance_metrics` is the naive before/after comparison of the whole server: reported beside the verdicts as
-    global health, deciding nothing.
+    global health, deciding nothing. `proven_improvement` is by verdicts: the largest gain that closed, or the largest
+    loss where there was one, in per cent.
     """
 
     phase: ClassVar[str] = "learn"
 
     learning_cycle_complete: bool = True
     performance_metrics: dict[str, float | None] = Field(default_factory=dict)
+    performance_source: Literal["statements", "inference requests"] = "statements"
+    proven_improvement: float | None = None
     action_outcomes: dict[str, int] = Field(default_factory=dict)
     outcomes: list[VerdictRow] = Field(default_factory=list)
     open: list[VerdictRow] = Field(default_factory=list)
+    learned: list[Learned] = Field(default_factory=list)  # of this target, within the window of learning
+    predictions: list[PredictionPoint] = Field(default_factory=list)  # the newest of them
     next_due_at: Moment
     next_due_reason: str
     delay_minutes: int
+
+    def restart(self) -> dict[str, Any]:
+        """What the next cycle is told, as fields of its Analyze message."""
+        return {
+            "triggerReason": RESTART,
+            "reason": self.next_due_reason,
+            "latencyImprovement": self.performance_metrics.get("latencyImprovement"),
+            "provenImprovement": self.proven_improvement,
+            "delayMinutes": self.delay_minutes,
+        }
 
 
 class Verdicts(Message):
@@ -240,14 +278,23 @@ class Verdicts(Message):
     open: list[VerdictRow] = Field(default_factory=list)
 
 
+#: Why a cycle comes that learning asked for, in the document's word.
+RESTART = "LearningCycleComplete"
+
+
 class Analyze(Message):
-    """The request for a cycle: the restart message of the document, and the loop's only timer."""
+    """The request for a cycle: the restart message of the document, and the loop's only timer.
+
+    latency_improvement is the naive one of global health, proven_improvement that of verdicts; both in per cent.
+    """
 
     phase: ClassVar[str] = "analyze"
 
-    trigger_reason: str
+    trigger_reason: str  # RESTART, or whatever else woke the loop
+    reason: str = ""  # why at this time
     previous_analysis_id: str | None = None
     latency_improvement: float | None = None
+    proven_improvement: float | None = None
     delay_minutes: int = 0
     lookback_hours: float | None = None  # where somebody asked for a certain one
     requested_by: str | None = None

@@ -22,6 +22,7 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.metadata import table
 from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import targets
+from ooda_dagster.ledger import Action
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.ooda import Ooda
 
@@ -106,13 +107,22 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
             "state": str(a.state),
             "what": a.description,
             "effect_pct": round(((a.ratio or 1) - 1) * 100, 1),
+            "proven_pct": _proven_pct(a),
             "then": a.revert_reason or "",
         }
         for a in worse
     ]
+    severe_pct = ooda.config.target(name).settings.learning.severe_regression_pct
+    severe = sum(_proven_pct(a) >= severe_pct for a in worse)
     mend = "; ".join(f"ooda actions rollback {a.action_id[:8]}" for a in live) or "none needed, all was undone"
-    wrong = f"made things worse: {len(worse)}, of which still in place: {len(live)}. Remedy: {mend}"
-    return _result(rows, _WARN, "regressions", wrong, "nothing got worse")
+    sized = f", by {severe_pct:g} % or more: {severe}" if severe else ""
+    wrong = f"made things worse: {len(worse)}{sized}, of which still in place: {len(live)}. Remedy: {mend}"
+    return _result(rows, _ERROR if severe else _WARN, "regressions", wrong, "nothing got worse")
+
+
+def _proven_pct(action: Action) -> float:
+    """More work, as far as it is proven: the near end of the interval; 0 where less was enough for an undo."""
+    return round(max(((action.ratio_low or 1) - 1) * 100, 0.0), 1)
 
 
 def loop_is_alive(context: dg.AssetCheckExecutionContext, ooda: dg.ResourceParam[Ooda]) -> dg.AssetCheckResult:

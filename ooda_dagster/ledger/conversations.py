@@ -198,6 +198,7 @@ def _new(
         target=name,
         timestamp=now,
         trigger_reason=request["reason"] if request else start.trigger,
+        reason=request["reason"] if request else "",
         previous_analysis_id=request["previous_analysis_id"] if request else None,
     ).body()
     conn.execute(

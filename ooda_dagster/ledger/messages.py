@@ -56,11 +56,8 @@ class Messages:
         if contract.answers:
             conversations.acknowledge(conn, body.analysis_id, contract.answers, body.timestamp)
         if isinstance(body, LearningDelta):
-            again = {
-                "delayMinutes": body.delay_minutes,
-                "latencyImprovement": body.performance_metrics.get("latencyImprovement"),
-            }
-            conversations.finish(conn, body.analysis_id, body.timestamp, body.next_due_at, body.next_due_reason, again)
+            told = body.restart()
+            conversations.finish(conn, body.analysis_id, body.timestamp, body.next_due_at, body.next_due_reason, told)
 
     def receive(self, kind: type[Message], analysis_id: str, *, now: datetime) -> int:
         """Count a receipt, before the message is worked on: in a transaction of its own, so that a kill counts too."""

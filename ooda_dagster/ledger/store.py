@@ -13,6 +13,7 @@ from ooda_dagster.ledger.database import connection, create_engine, migrate
 from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
+from ooda_dagster.ledger.outcomes import Outcomes
 from ooda_dagster.ledger.past import Past
 from ooda_dagster.ledger.plans import Plans
 from ooda_dagster.ledger.queues import Queues
@@ -45,6 +46,7 @@ class Ledger:
         self.actions = Actions(self.engine)
         self.verifications = Verifications(self.engine)
         self.past = Past(self.engine)
+        self.outcomes = Outcomes(self.engine)
         self.workload_days = WorkloadDays(self.engine)
         self.alerts = Alerts(self.engine)
         self.concepts = ConceptBook(self.engine)

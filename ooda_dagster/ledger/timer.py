@@ -52,7 +52,8 @@ def pull(conn: sa.Connection, name: str, at: datetime, reason: str, body: dict[s
     running = sa.select(cycle.c.analysis_id).where(cycle.c.target == name, cycle.c.state == "running")
     if due is None or conn.execute(running).first():
         return None
-    values: dict[str, Any] = {"body": analyze_queue.c.body.concat(sa.cast(body, JSONB))}
+    told = {**body, "triggerReason": reason, "reason": reason} if due > at else body
+    values: dict[str, Any] = {"body": analyze_queue.c.body.concat(sa.cast(told, JSONB))}
     if due > at:
         values |= {"deliver_at": at, "reason": reason, "enqueued_at": sa.func.now()}
     conn.execute(sa.update(analyze_queue).where(analyze_queue.c.target == name).values(**values))

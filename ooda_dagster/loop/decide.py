@@ -18,7 +18,7 @@ def decide(loop: Loop, hypotheses: Hypotheses) -> Decisions:
     decisions: list[Decision] = []
     if not hypotheses.replayed:
         seen = situation(loop)
-        for hypothesis in sorted(hypotheses.hypotheses, key=lambda h: (-h.priority, -h.saved_ms_per_hour)):
+        for hypothesis in sorted(hypotheses.hypotheses, key=lambda h: (-h.priority, -h.expected_ms_per_hour)):
             decisions.append(_decide(loop, hypothesis, seen, hypotheses.analysis_id))
     return Decisions(
         analysis_id=hypotheses.analysis_id,
@@ -63,7 +63,13 @@ def _enter(loop: Loop, hypothesis: Hypothesis, analysis_id: str) -> Action:
             "saved_ms_per_hour": hypothesis.saved_ms_per_hour,
             "write_ms_per_hour": hypothesis.write_ms_per_hour,
             "gain_pct": hypothesis.gain_pct,
+            "net_ms_per_hour": hypothesis.net_ms_per_hour,
+            "work_ms_per_hour": hypothesis.work_ms_per_hour,
+            "predicted_pct": hypothesis.predicted_pct,
+            "expected_pct": hypothesis.expected_pct,
+            "trust": hypothesis.trust,
             "backend": hypothesis.backend,
+            "estimate": bool(hypothesis.evidence.get("estimate")),
             "serves": [s.fingerprint for s in hypothesis.serves],
         },
     )

@@ -140,6 +140,7 @@ class History:
             situation=then.situation,
             settings=settings,
             past=then.past,
+            trust=then.trust,
             budget_bytes=then.budget_bytes,
         )
         earlier = {words: self._work(name, day - timedelta(days=back)) for words, back in _EARLIER.items()}

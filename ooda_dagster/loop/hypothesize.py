@@ -13,17 +13,19 @@ from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import LIVE
 from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
 from ooda_dagster.core.policy import waits_for
-from ooda_dagster.core.prioritise import PastOutcomes, past_outcomes, priority
+from ooda_dagster.core.prioritise import priority
 from ooda_dagster.core.settings import Mode, parse_budget
 from ooda_dagster.core.text import cut
 from ooda_dagster.loop.better_statistics import Finding, find_better_statistics
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.experience import Experience, experience, work_of
 from ooda_dagster.loop.opened import open_changes
-from ooda_dagster.loop.situation import ended_actions
 from ooda_dagster.loop.table_samples import TableSampler
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 
+#: The backend of what cannot be priced.
+ASSUMED = "assumed"
 #: Kinds of statements whose plan is made of what is known of a table; an EXPLAIN by hand is none.
 _PLANNED = ("select", "insert", "update", "delete", "merge")
 
@@ -45,14 +47,15 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
     if pooler := next((b for b in observation.blind_spots if b.what == "what-if"), None):
         return Hypotheses(**common, reason=f"{pooler.why}; {pooler.remedy}")
     advised, findings = _advise(loop, observation)
-    found = [_hypothesis(loop, r, advised) for r in advised.recommendations]
-    found += [h for f in findings if (h := _of_statistics(loop, f, advised)) is not None]
+    known = experience(loop)
+    found = [_hypothesis(loop, r, advised, known) for r in advised.recommendations]
+    found += [h for f in findings if (h := _of_statistics(loop, f, advised, known)) is not None]
     for hypothesis in found:
         loop.ledger.hypotheses.record(loop.name, observation.analysis_id, hypothesis)
     return Hypotheses(
         **common,
         hypotheses_generated=len(found),
-        hypotheses=sorted(found, key=lambda h: (-h.priority, -h.saved_ms_per_hour)),
+        hypotheses=sorted(found, key=lambda h: (-h.priority, -h.expected_ms_per_hour)),
         unjudged=[
             Unjudged(fingerprint=s.fingerprint, text=cut(s.text), reason=why, total_ms=s.total_ms or 0.0)
             for s, why in advised.unjudged
@@ -95,7 +98,7 @@ def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding
     return advised, findings
 
 
-def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothesis:
+def _hypothesis(loop: Loop, found: Recommendation, advised: Advised, known: Experience) -> Hypothesis:
     proposal = propose_index(found.spec)
     total = advised.total_ms_per_hour or 1.0
     net = found.marginal_ms_per_hour
@@ -105,16 +108,20 @@ def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothes
     after = sum(s.cost_after for s in found.serves)
     gain_pct = 100 * (1 - after / before) if before else 0.0
     blocker = waits_for(touches, proposal.relation, open_changes(loop))
+    past, work = known.past(HypothesisType.INDEX), work_of(touches, advised.ms_per_hour)
+    corrected = known.correct(HypothesisType.INDEX, advised.backend, net, work, estimate=found.is_estimate)
+    saves = f"{proposal.description}: {_serves(found)}, {100 * net / total:.0f} % of all statement time"
     return Hypothesis(
         hypothesis_id=str(uuid.uuid4()),
         hypothesis_type=HypothesisType.INDEX,
-        priority=priority(net / total, evidence_is_estimate=found.is_estimate, past=_past(loop, HypothesisType.INDEX)),
-        description=f"{proposal.description}: {_serves(found)}, {100 * net / total:.0f} % of all statement time",
+        priority=priority(corrected.trust * net / total, evidence_is_estimate=found.is_estimate, past=past),
+        description=corrected.told(saves),
         expected_impact={
             "latency_reduction_pct": round(gain_pct, 1),
             "saved_share_pct": round(100 * net / total, 2),
             "saved_ms_per_hour": round(found.saved_ms_per_hour, 1),
             "write_ms_per_hour": round(found.write_ms_per_hour, 1),
+            **corrected.impact,
         },
         required_actions=["CreateIndex"],
         identity=proposal.identity,
@@ -136,6 +143,7 @@ def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothes
         gain_pct=gain_pct,
         saved_ms_per_hour=found.saved_ms_per_hour,
         write_ms_per_hour=found.write_ms_per_hour,
+        **corrected.fields,
         bytes=found.bytes,
         backend=advised.backend,
         evidence={"spec": proposal.spec, "estimate": found.is_estimate, "explains": advised.explains},
@@ -143,7 +151,7 @@ def _hypothesis(loop: Loop, found: Recommendation, advised: Advised) -> Hypothes
     )
 
 
-def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis | None:
+def _of_statistics(loop: Loop, found: Finding, advised: Advised, known: Experience) -> Hypothesis | None:
     """What a better estimate saves cannot be priced: a share of the time of the statements that it is for is assumed.
 
     None where a change of ours to the same thing stands.
@@ -158,15 +166,18 @@ def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis |
     saved_ms_per_hour = assumed * share * advised.total_ms_per_hour
     touches = sorted(f for f, shape in advised.shapes.items() if shape.kind in _PLANNED and shape.reads(found.table))
     blocker = waits_for(touches, proposal.relation, open_changes(loop))
+    work = work_of(touches, advised.ms_per_hour)
+    corrected = known.correct(found.kind, ASSUMED, saved_ms_per_hour, work)
     return Hypothesis(
         hypothesis_id=str(uuid.uuid4()),
         hypothesis_type=found.kind,
-        priority=priority(assumed * share, past=_past(loop, found.kind)),
-        description=f"{proposal.description}: {found.why}",
+        priority=priority(corrected.trust * assumed * share, past=known.past(found.kind)),
+        description=corrected.told(f"{proposal.description}: {found.why}"),
         expected_impact={
             "assumed_latency_reduction_pct": round(100 * assumed, 1),
             "assumed_saved_ms_per_hour": round(saved_ms_per_hour, 1),
             "share_of_statement_time_pct": round(100 * share, 2),
+            **corrected.impact,
         },
         required_actions=[type(TYPES[found.kind]).__name__],
         identity=proposal.identity,
@@ -178,7 +189,8 @@ def _of_statistics(loop: Loop, found: Finding, advised: Advised) -> Hypothesis |
         touches=touches,
         gain_pct=100 * assumed,
         saved_ms_per_hour=saved_ms_per_hour,
-        backend="assumed",
+        **corrected.fields,
+        backend=ASSUMED,
         evidence={"spec": proposal.spec, "why": found.why, **found.evidence},
         blocked_by=f"action {blocker.action_id}" if blocker else None,
     )
@@ -197,8 +209,3 @@ def writers_of(schema: str, table: str, shapes: dict[str, Shape]) -> list[str]:
 def readers_of(relations: set[tuple[str, str]], shapes: dict[str, Shape]) -> list[str]:
     """Fingerprints of the statements that touch any of some tables."""
     return [f for f, shape in shapes.items() if shape.tables & relations]
-
-
-def _past(loop: Loop, action_type: str) -> PastOutcomes:
-    ended = ended_actions(loop.ledger, loop.name)
-    return past_outcomes(ended, action_type, loop.clock(), loop.settings.acting)

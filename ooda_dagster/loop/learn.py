@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from ooda_dagster.core.cadence import Closed, Delay, due_at, next_delay
 from ooda_dagster.core.journal import OPEN, State
 from ooda_dagster.core.messages import ActionResults, LearningDelta, VerdictRow
+from ooda_dagster.core.predictions import rung_of
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.learned import global_health, newest_lessons
 from ooda_dagster.loop.verify import record_improvement, verify
 
-#: The document's windows: 24 hours to 5 minutes ago, and the last 5 minutes.
-_BASELINE = timedelta(hours=24)
-_CURRENT = timedelta(minutes=5)
 #: What is said of an action that ended without a verdict.
 _UNJUDGED = {
     State.FAILED: "failed",
@@ -44,20 +44,28 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     if (opening := _opening(loop, now)) and opening < due:
         due, why = opening, "a maintenance window opens"
     loop.ledger.messages.prune(loop.name, now - timedelta(days=loop.settings.messages.keep_d))
+    known, (health, source) = newest_lessons(loop, now), global_health(loop, now)
     return LearningDelta(
         analysis_id=results.analysis_id,
         target=loop.name,
         timestamp=now,
         replayed=results.replayed,
-        performance_metrics=global_health(loop, now),
+        performance_metrics=health,
+        performance_source=source,
+        proven_improvement=proven_improvement(ended),
         action_outcomes={
             "successfulActions": sum(a.outcome == Outcome.BETTER for a in ended),
             "regressedActions": sum(a.outcome == Outcome.WORSE for a in ended),
             "failedActions": sum(a.state == State.FAILED for a in ended),
+            "neutralActions": sum(
+                a.state != State.FAILED and a.outcome not in (Outcome.BETTER, Outcome.WORSE) for a in ended
+            ),
             "totalActions": len(ended),
         },
         outcomes=verdict_rows(loop, ended),
         open=verdict_rows(loop, open_actions),
+        learned=known.rows,
+        predictions=known.points,
         next_due_at=due,
         next_due_reason=why,
         delay_minutes=min(delay.minutes, math.ceil((due - now).total_seconds() / 60)),
@@ -84,6 +92,14 @@ def delay_after(ended: list[Action], open_verifications: int) -> Delay:
     return next_delay(closed, failed=failed, open_verifications=open_verifications)
 
 
+def proven_improvement(ended: Sequence[Action]) -> float | None:
+    """Less work per call, in per cent, by the verdicts that closed: the largest loss, else the largest gain."""
+    proven = [
+        100 * (1 - a.ratio) for a in ended if a.outcome in (Outcome.BETTER, Outcome.WORSE) and a.ratio is not None
+    ]
+    return min(proven) if any(gain < 0 for gain in proven) else max(proven, default=None)
+
+
 def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
     """Actions as learning reports them, with the calls that their newest look judged."""
     calls: dict[str, int] = {}
@@ -97,9 +113,21 @@ def _verdict_row(action: Action, calls: int) -> VerdictRow:
     def pct(ratio: float | None) -> float | None:
         return None if ratio is None else (ratio - 1) * 100
 
+    shown = action.outcome in (Outcome.BETTER, Outcome.WORSE) and action.ratio is not None
+    status: Literal["Executed", "Failed", "Skipped"] = "Executed" if action.applied_at is not None else "Skipped"
+    predicted = action.predicted
     return VerdictRow(
         action_id=action.action_id,
+        hypothesis_id=action.hypothesis_id,
         hypothesis_type=action.action_type,
+        action_status="Failed" if action.state == State.FAILED else status,
+        impact_score=100 * (1 - action.ratio) if shown and action.ratio is not None else None,
+        execution_time_ms=action.duration_ms,
+        predicted_pct=predicted.get("predicted_pct"),
+        expected_pct=predicted.get("expected_pct"),
+        rung=rung_of(predicted.get("backend") or "", estimate=bool(predicted.get("estimate")))
+        if action.hypothesis_id
+        else "",
         description=action.description,
         state=action.state,
         outcome=action.outcome or _UNJUDGED.get(action.state, "open"),
@@ -111,26 +139,3 @@ def _verdict_row(action: Action, calls: int) -> VerdictRow:
         closed_at=action.closed_at,
         reason=action.revert_reason or action.verdict_reason or action.error or "",
     )
-
-
-def global_health(loop: Loop, now: datetime) -> dict[str, float | None]:
-    """The naive before/after comparison of all statements (ms per call, calls per minute). It decides nothing."""
-
-    def rates(since: datetime, until: datetime) -> tuple[float | None, float | None]:
-        totals = loop.ledger.rollups.totals(loop.name, since, until)
-        _, covered_s = loop.ledger.rollups.coverage(loop.name, since, until)
-        calls = float(totals["n"].sum())
-        if not calls or not covered_s:
-            return None, None
-        return float(totals["sum_ms"].sum()) / calls, 60 * calls / covered_s
-
-    base_ms, base_rate = rates(now - _BASELINE, now - _CURRENT)
-    current_ms, current_rate = rates(now - _CURRENT, now)
-    return {
-        "baselineLatencyMs": base_ms,
-        "currentLatencyMs": current_ms,
-        "latencyImprovement": None if not base_ms or current_ms is None else 100 * (base_ms - current_ms) / base_ms,
-        "throughputChange": None
-        if not base_rate or current_rate is None
-        else 100 * (current_rate - base_rate) / base_rate,
-    }

@@ -7,7 +7,7 @@ many moments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,12 +15,15 @@ from typing import Any
 from ooda_dagster.actions.create_index import CreateIndex
 from ooda_dagster.core.hindsight import Candidate
 from ooda_dagster.core.journal import LIVE, OPEN, State
+from ooda_dagster.core.messages import Hypothesis
 from ooda_dagster.core.policy import OpenChange, Situation
+from ooda_dagster.core.predictions import rung_of
 from ooda_dagster.core.prioritise import Ended, PastOutcomes, failures, past_outcomes
 from ooda_dagster.core.settings import Settings, parse_budget
 from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.situation import undone_groups
+from ooda_dagster.loop.experience import calibration_at
+from ooda_dagster.loop.situation import ENDED, undone_groups
 
 #: A budget in per cent of tables whose size nobody noted: none.
 _NO_LIMIT = 1 << 60
@@ -38,6 +41,7 @@ class Then:
     situation: Situation
     there: frozenset[str]
     past: PastOutcomes
+    trust: Callable[[Hypothesis], float]
     budget_bytes: int | None
     facts: dict[str, Any]
 
@@ -88,15 +92,28 @@ def look_back(ledger: Ledger, name: str, moment: datetime, settings: Settings) -
     }
     there = frozenset(a.identity for a in live)
     past = past_outcomes(ended, CreateIndex.name, moment, settings.acting)
-    return Then(situation, there, past, budget, facts)
+    return Then(situation, there, past, _trust(ledger, name, moment, settings), budget, facts)
+
+
+def _trust(ledger: Ledger, name: str, moment: datetime, settings: Settings) -> Callable[[Hypothesis], float]:
+    """How far predictions had come true by then."""
+    if not settings.learning.feed_back:
+        return lambda _: 1.0
+    known = calibration_at(ledger, moment, settings)
+
+    def trust(hypothesis: Hypothesis) -> float:
+        rung = rung_of(hypothesis.backend, estimate=bool(hypothesis.evidence.get("estimate")))
+        return known.factor(name, hypothesis.hypothesis_type, rung).value
+
+    return trust
 
 
 def _ended(actions: Sequence[tuple[Any, State, datetime]]) -> list[Ended]:
     """Our own actions that had come to an end then."""
     return [
-        Ended(a.action_type, at, a.outcome if state in (State.KEPT, State.REVERTED) else None, state == State.FAILED)
+        Ended(a.action_type, at, a.outcome if state != State.FAILED else None, state == State.FAILED)
         for a, state, at in actions
-        if a.hypothesis_id is not None and state in (State.KEPT, State.REVERTED, State.FAILED)
+        if a.hypothesis_id is not None and state in ENDED
     ]
 
 

@@ -17,8 +17,10 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.opened import open_changes
 
 POLICY = "policy"
-_OVER = (State.REVERTED, State.FAILED, State.REJECTED)
-_ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
+#: What failed, was undone or rejected: it is not tried again for a while.
+OVER = (State.REVERTED, State.FAILED, State.REJECTED)
+#: An action that is one of these came to an end.
+ENDED = (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED, State.FAILED)
 
 
 def situation(loop: Loop) -> Situation:
@@ -42,16 +44,16 @@ def situation(loop: Loop) -> Situation:
     found.heap_bytes_of = {t.label: t.bytes for t in catalogue.tables.values()}
     found.own_index_bytes_of = own
     found.indexes_of = {t.label: len(t.indexes) for t in catalogue.tables.values()}
-    over = {a.action_id: at for a in actions if a.state in _OVER and (at := a.reverted_at or a.closed_at)}
+    over = {a.action_id: at for a in actions if a.state in OVER and (at := a.reverted_at or a.closed_at)}
     found.undone_at = {a.identity: over[a.action_id] for a in actions if a.action_id in over}
     found.undone_groups = undone_groups(actions, over)
     found.failures = failures(ended(actions))
     return found
 
 
-def ended_actions(ledger: Ledger, name: str) -> list[Ended]:
-    """What became of our own actions of a target."""
-    return ended(ledger.actions.list(name, states=_ENDED))
+def ended_actions(ledger: Ledger, name: str, *, since: datetime) -> list[Ended]:
+    """What became of our own actions of a target that ended since."""
+    return ended(ledger.actions.list(name, states=ENDED, since=since))
 
 
 def ended(actions: Sequence[Action]) -> list[Ended]:
@@ -59,7 +61,7 @@ def ended(actions: Sequence[Action]) -> list[Ended]:
     return [
         Ended(a.action_type, a.closed_at, a.outcome, a.state == State.FAILED)
         for a in actions
-        if a.state in _ENDED and a.closed_at is not None and a.hypothesis_id is not None
+        if a.state in ENDED and a.closed_at is not None and a.hypothesis_id is not None
     ]
 
 

@@ -17,6 +17,7 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.changes import last_changes, since_changes
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.improvement import of_document
 from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.loop.verdict_bar import policy_of
 from ooda_dagster.targets.base import TargetError
@@ -320,5 +321,6 @@ def record_improvement(loop: Loop, action: Action) -> None:
             "started_at": action.applying_at or action.proposed_at,
             "completed_at": action.closed_at or loop.clock(),
             "rolled_back_at": action.reverted_at,
+            **of_document(action),
         }
     )

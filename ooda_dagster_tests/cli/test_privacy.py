@@ -153,7 +153,7 @@ def test_a_marker_is_in_no_ledger_dagster_log_or_report(
     ]
     assert M["theirs"] in database.execute("select pg_get_indexdef('theirs'::regclass)")[0][0]
     for command in (
-        ["status"], ["improvements"], ["actions", "list"], ["queues", "list"], ["history"], ["doctor"],
+        ["status"], ["improvements"], ["learning"], ["actions", "list"], ["queues", "list"], ["history"], ["doctor"],
         ["config", "show"],
         ["verify-due", "--target", "shop"], ["recover", "--target", "shop"], ["analyze", "--target", "shop"],
         ["advise", "--target", "shop", "--min-statement-ms", "1"],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.learned import Learned, PredictionPoint
 from ooda_dagster.core.messages import Executed, Hypothesis, LearningDelta, VerdictRow
 from ooda_dagster.core.seen import (
     Anomaly,
@@ -197,9 +198,54 @@ def executed(**values: Any) -> Executed:
     return Executed(**{**fields, **values})
 
 
-def learning(*outcomes: VerdictRow, still: int = 0) -> LearningDelta:
+def learned(**values: Any) -> Learned:
+    fields: dict[str, Any] = {
+        "target": "shop",
+        "hypothesis_type": "IndexOptimization",
+        "rung": "statistics clone",
+        "verdicts": 12,
+        "better": 7,
+        "worse": 2,
+        "inconclusive": 3,
+        "failed": 1,
+        "n": 11.5,
+        "predicted_pct": 60.0,
+        "realised_pct": 42.0,
+        "realised_low_pct": 30.0,
+        "realised_high_pct": 54.0,
+        "ratio": 0.7,
+        "ratio_low": 0.55,
+        "ratio_high": 0.85,
+        "factor": 0.74,
+        "held": 0.5,
+        "off_pct": 21.0,
+        "off_corrected_pct": 9.0,
+        "first_at": AT,
+        "last_at": AT,
+    }
+    return Learned(**{**fields, **values})
+
+
+def compared(days: int = 0, **values: Any) -> PredictionPoint:
+    fields: dict[str, Any] = {
+        "target": "shop",
+        "hypothesis_type": "IndexOptimization",
+        "rung": "statistics clone",
+        "at": AT + timedelta(days=days),
+        "outcome": "better",
+        "predicted_pct": 60.0,
+        "expected_pct": 45.0,
+        "realised_pct": 42.0,
+        "low_pct": 30.0,
+        "high_pct": 54.0,
+    }
+    return PredictionPoint(**{**fields, **values})
+
+
+def learning(*outcomes: VerdictRow, still: int = 0, **values: Any) -> LearningDelta:
     return LearningDelta(
         **COMMON,
+        **values,
         outcomes=list(outcomes),
         open=[row("open", None)] * still,
         next_due_at=AT,

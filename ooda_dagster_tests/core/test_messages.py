@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import (
     PHASES,
+    RESTART,
     ActionResults,
     Analyze,
     Decision,
@@ -30,11 +31,13 @@ from ooda_dagster.core.wire import iso
 from ooda_dagster_tests.core.messages import (
     AT,
     COMMON,
+    compared,
     concept,
     detection,
     embeddings,
     executed,
     hypothesis,
+    learned,
     odd,
     row,
     seen,
@@ -66,9 +69,17 @@ MESSAGES: list[Message] = [
         decisions=[Decision(hypothesis_id="h1", action_id="x1", state=State.APPROVED, rule="r")],
     ),
     ActionResults(**COMMON, mode=Mode.AUTO, executed_actions=1, results=[executed()]),
-    LearningDelta(**COMMON, outcomes=[row()], next_due_at=AT, next_due_reason="verification open", delay_minutes=30),
+    LearningDelta(
+        **COMMON,
+        outcomes=[row(impact_score=40.0, predicted_pct=60.0, expected_pct=45.0, rung="statistics clone")],
+        learned=[learned()],
+        predictions=[compared()],
+        next_due_at=AT,
+        next_due_reason="verification open",
+        delay_minutes=30,
+    ),
     Verdicts(**COMMON, looked_at=["x1"], closed=[row()]),
-    Analyze(**COMMON, trigger_reason="LearningCycleComplete", previous_analysis_id="a0", delay_minutes=5),
+    Analyze(**COMMON, trigger_reason=RESTART, previous_analysis_id="a0", delay_minutes=5),
 ]
 BY_TYPE = {type(m): m for m in MESSAGES}
 
@@ -89,7 +100,26 @@ WIRE_NAMES: dict[type[Message], set[str]] = {
     },
     Hypotheses: {"analysisId", "hypothesesGenerated", "hypotheses", "timestamp"},
     ActionResults: {"analysisId", "executedActions", "queuedActions", "failedActions", "results", "timestamp"},
-    LearningDelta: {"analysisId", "learningCycleComplete", "performanceMetrics", "actionOutcomes", "outcomes"},
+    LearningDelta: {
+        "analysisId",
+        "learningCycleComplete",
+        "performanceMetrics",
+        "actionOutcomes",
+        "outcomes",
+        "timestamp",
+    },
+}
+#: Of one outcome, and ours beside it.
+OUTCOME_NAMES = {"hypothesisId", "hypothesisType", "actionStatus", "outcome", "impactScore", "executionTimeMs"}
+OUR_OUTCOME_NAMES = {
+    "actionId",
+    "outcomeClass",
+    "effectPct",
+    "ciLowPct",
+    "ciHighPct",
+    "n",
+    "predictedPct",
+    "expectedPct",
 }
 HYPOTHESIS_NAMES = {"HypothesisId", "HypothesisType", "Priority", "Description", "ExpectedImpact", "RequiredActions"}
 ANOMALY_NAMES = {
@@ -138,6 +168,30 @@ def test_hypotheses_results_and_anomalies_keep_the_pascal_case_of_the_document()
     assert result.keys() >= RESULT_NAMES
     assert anomaly.keys() >= ANOMALY_NAMES
     assert all(key[0].isupper() for key in (*hypothesis, *hypothesis["Serves"][0], *result, *anomaly))
+
+
+def test_an_outcome_has_what_the_document_says_of_one_and_its_interval_and_prediction() -> None:
+    (outcome,) = BY_TYPE[LearningDelta].body()["outcomes"]
+    assert outcome.keys() >= OUTCOME_NAMES | OUR_OUTCOME_NAMES
+    assert row().impact_score is None  # of nothing shown
+
+
+def test_learning_tells_the_next_cycle_what_the_document_s_restart_tells() -> None:
+    delta = BY_TYPE[LearningDelta].model_copy(
+        update={"performance_metrics": {"latencyImprovement": -99.6}, "proven_improvement": 40.0}
+    )
+    assert isinstance(delta, LearningDelta)
+    told = delta.restart()
+    assert told == {
+        "triggerReason": "LearningCycleComplete",
+        "reason": "verification open",
+        "latencyImprovement": -99.6,
+        "provenImprovement": 40.0,
+        "delayMinutes": 30,
+    }
+    read = Analyze.model_validate({**BY_TYPE[Analyze].body(), **told})
+    assert (read.trigger_reason, read.reason, read.delay_minutes) == (RESTART, "verification open", 30)
+    assert (read.latency_improvement, read.proven_improvement) == (-99.6, 40.0)
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -144,6 +145,35 @@ def test_a_proven_regression_is_a_warning_with_its_size(ooda: Ooda) -> None:
     assert check.description == f"made things worse: 1, of which still in place: 0. {remedy}"
     (row,) = records(check.metadata["regressions"])
     assert (row["action"], row["effect_pct"]) == (action.action_id[:8], 50.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "severity"),
+    [(1.49, dg.AssetCheckSeverity.WARN), (1.5, dg.AssetCheckSeverity.ERROR), (0.98, dg.AssetCheckSeverity.WARN)],
+)
+def test_the_proven_size_of_a_regression_makes_its_severity(
+    ooda: Ooda, low: float, severity: dg.AssetCheckSeverity
+) -> None:
+    """Not its likely size: three times the work by two blocks proves little."""
+    sizes = {"outcome": Outcome.WORSE, "ratio": 3.0, "ratio_low": low, "ratio_high": 9.0}
+    ended(ooda, State.APPLIED, State.REVERTING, State.REVERTED, **sizes)  # type: ignore[arg-type]
+    check = regression_check(ooda)
+    assert (check.passed, check.severity) == (False, severity)
+    assert ("by 50 % or more: 1" in str(check.description)) == (severity == dg.AssetCheckSeverity.ERROR)
+    (row,) = records(check.metadata["regressions"])
+    assert row["proven_pct"] == pytest.approx(max(100 * (low - 1), 0), abs=0.1)
+
+
+def test_a_target_s_setting_says_what_is_severe(ooda: Ooda) -> None:
+    sizes = {"outcome": Outcome.WORSE, "ratio": 1.3, "ratio_low": 1.2, "ratio_high": 1.4}
+    ended(ooda, State.APPLIED, State.VERIFYING, **sizes)  # type: ignore[arg-type]
+    assert regression_check(ooda).severity == dg.AssetCheckSeverity.WARN
+    target = ooda.config.target(NAME)
+    learning = target.settings.learning.model_copy(update={"severe_regression_pct": 20})
+    strict = replace(target, settings=target.settings.model_copy(update={"learning": learning}))
+    stricter = Ooda(replace(ooda.config, targets={NAME: strict}))
+    assert regression_check(stricter).severity == dg.AssetCheckSeverity.ERROR
+    stricter.ledger.close()
 
 
 def test_a_regression_that_could_not_be_undone_is_told_as_such(ooda: Ooda) -> None:

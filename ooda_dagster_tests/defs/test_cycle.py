@@ -70,7 +70,7 @@ def test_a_run_is_found_by_its_tags(acted: Acted) -> None:
     ("asset", "name", "columns"),
     [
         ("observations", "top_statements", ["ms per call", "calls", "share %", "statement"]),
-        ("hypotheses", "proposed", ["priority", "what", "why", "gain %", "bytes"]),
+        ("hypotheses", "proposed", ["priority", "what", "why", "gain %", "expected %", "bytes"]),
         ("decisions", "decisions", ["action", "state", "rule"]),
         ("action_results", "actions", ["action", "state", "sql", "undo", "lock_wait_ms", "duration_s", "journal_id"]),
     ],

@@ -19,9 +19,11 @@ from ooda_dagster.defs.metadata.learn import headline
 from ooda_dagster_tests.core.messages import (
     AT,
     COMMON,
+    compared,
     detection,
     executed,
     hypothesis,
+    learned,
     learning,
     moved,
     odd,
@@ -115,14 +117,17 @@ def test_numbers_of_an_observation() -> None:
     assert metadata["summary"].startswith("42 statements took 90.0 s in the last 24 h, the heaviest 40 % of it; 3 req")
 
 
+def _svg(value: dg.MetadataValue) -> str:
+    return base64.b64decode(str(value.value).split("base64,")[1].rstrip(")")).decode()
+
+
 def test_latency_is_drawn_with_odd_requests_marked_and_no_line_where_nothing_ran() -> None:
     at = [AT + timedelta(minutes=15 * n) for n in (0, 1, 2, 20, 21)]
     latency = [LatencyPoint(at=t, requests=9, typical_ms=40, max_ms=300) for t in at]
     message = Observation(
         **COMMON, mode=Mode.PROPOSE, lookback_hours=24, latency=latency, anomalies=[odd(requested_at=at[1])]
     )
-    drawn = str(describe(message)["latency_of_requests"].value)
-    svg = base64.b64decode(drawn.split("base64,")[1].rstrip(")")).decode()
+    svg = _svg(describe(message)["latency_of_requests"])
     paths = {p.split('stroke="')[1][:7]: p for p in svg.split("<path ")[1:]}
     assert svg.count(f'"{BLUE}"') == 2  # two lines
     assert paths[GREY].count("M") == len(latency)
@@ -212,6 +217,7 @@ def test_columns_of_hypotheses() -> None:
         "what",
         "why",
         "gain %",
+        "expected %",
         "bytes",
         "writes ms/h",
         "risk",
@@ -241,6 +247,32 @@ def test_the_verdict_that_counts_most_is_in_the_numbers() -> None:
     assert metadata["next_due_at"] == "2026-03-01T12:00:00.123Z"
     assert "worse, +60 % work per call" in metadata["summary"]
     assert len(records(metadata["closed"])) == 3
+
+
+def test_predictions_are_a_table_two_numbers_over_time_and_two_pictures() -> None:
+    points = [compared(n, predicted_pct=60.0, expected_pct=60.0 - n, realised_pct=40.0) for n in range(12)]
+    losses = [compared(12, outcome="worse", realised_pct=-900.0, low_pct=-2000.0, high_pct=-200.0)]
+    metadata = describe(learning(row(expected_pct=45.0), learned=[learned()], predictions=points + losses))
+    (shown,) = records(metadata["learned"])
+    assert (shown["predicted %"], shown["realised %"], shown["realised x"], shown["next x"]) == (60, 42, "0.70", "0.74")
+    assert (shown["better"], shown["worse"], shown["no difference"], shown["failed"]) == (7, 2, 3, 1)
+    # Of the last ten: nine that were 20 off as priced and 17 to 9 as corrected, and one loss, which counts as -100.
+    assert metadata["prediction_off_pct"] == pytest.approx((9 * 20 + 160) / 10)
+    assert metadata["corrected_prediction_off_pct"] == pytest.approx((sum(range(9, 18)) + 145) / 10)
+    svg = _svg(metadata["predicted_against_realised"])
+    assert svg.count("<circle") == len(points) + len(losses) + 3  # and the legend
+    assert svg.count(f'"{RED}"') == 3  # the loss, its interval, the legend
+    assert _svg(metadata["learning_curve"]).count("<path") == 2
+    (closed,) = records(metadata["closed"])
+    assert (closed["predicted_pct"], closed["effect_pct"]) == (-45, -40)  # both as changes
+
+
+def test_without_a_verdict_there_is_nothing_to_draw() -> None:
+    metadata = describe(learning())
+    assert metadata["learned"].value == "no verdict of an action of ours closed yet"
+    assert metadata["prediction_off_pct"] == "no verdict to compare with"
+    assert "learning_curve" not in metadata
+    assert "learning_curve" not in describe(learning(predictions=[compared()]))
 
 
 def test_the_headline_is_a_loss_else_the_largest_gain_else_the_newest() -> None:

@@ -27,11 +27,13 @@ from ooda_dagster.defs.metadata.tables import MOST_ROWS
 from ooda_dagster_tests.core.messages import (
     AT,
     COMMON,
+    compared,
     concept,
     detection,
     embeddings,
     executed,
     hypothesis,
+    learned,
     learning,
     moved,
     odd,
@@ -97,7 +99,12 @@ LARGEST: dict[str, Message] = {
         results=[executed(executed_actions=[LONG] * 9, undo=[LONG] * 9, error_message=LONG * 9, description=LONG * 9)]
         * 50,
     ),
-    "learning_deltas": learning(*[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200, still=200),
+    "learning_deltas": learning(
+        *[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200,
+        still=200,
+        learned=[learned(rung=LONG, hypothesis_type=LONG)] * 50,
+        predictions=[compared()] * 30,
+    ),
     "verdicts": Verdicts(**COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9)] * 200),
 }
 

@@ -177,7 +177,8 @@ def test_learning_hands_on_what_the_next_cycle_is_told(known: Ledger) -> None:
         analysis_id=first.analysis_id,
         target="t",
         timestamp=NOW + MINUTE,
-        performance_metrics={"latencyImprovement": 12.5},
+        performance_metrics={"latencyImprovement": -40.0},
+        proven_improvement=13.0,
         next_due_at=NOW + 16 * MINUTE,
         next_due_reason="an action made its statements 13% faster",
         delay_minutes=15,
@@ -190,13 +191,33 @@ def test_learning_hands_on_what_the_next_cycle_is_told(known: Ledger) -> None:
         "target": "t",
         "timestamp": "",
         "replayed": False,
-        "triggerReason": "an action made its statements 13% faster",
+        "triggerReason": "LearningCycleComplete",
+        "reason": "an action made its statements 13% faster",
         "previousAnalysisId": first.analysis_id,
-        "latencyImprovement": 12.5,
+        "latencyImprovement": -40.0,
+        "provenImprovement": 13.0,
         "delayMinutes": 15,
         "lookbackHours": None,
         "requestedBy": None,
     }
+
+
+def test_an_alarm_that_comes_before_names_itself_and_leaves_what_was_learned(known: Ledger) -> None:
+    first = begin(known)
+    learned = LearningDelta(
+        analysis_id=first.analysis_id,
+        target="t",
+        timestamp=NOW + MINUTE,
+        next_due_at=NOW + 31 * MINUTE,
+        next_due_reason="verification open",
+        delay_minutes=30,
+    )
+    known.messages.store(learned, "r1")
+    assert known.cycles.pull_forward("t", NOW + 5 * MINUTE, "requests fail")
+    analyze = known.messages.load(Analyze, begin(known, 5).analysis_id)
+    assert analyze is not None
+    assert (analyze.trigger_reason, analyze.reason) == ("requests fail", "requests fail")
+    assert (analyze.previous_analysis_id, analyze.delay_minutes) == (first.analysis_id, 30)
 
 
 def test_a_request_that_is_not_due_yet_is_not_taken_by_a_run_of_hand(known: Ledger) -> None:

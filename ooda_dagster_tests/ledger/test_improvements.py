@@ -20,6 +20,10 @@ DOCUMENT = (
 )  # fmt: skip
 #: What its own queries ask for and its table lacks.
 ASKED_FOR = ("hypothesis_type", "latency_improvement", "analysis_id", "approved_by")
+#: What its later table has besides.
+LATER = (
+    "improvement_type", "target_entity", "target_id", "old_value", "new_value", "executed_at", "success", "notes",
+)  # fmt: skip
 NOT_NULL = ("analysis_results", "generated_code", "target_file", "change_type", "risk_level", "started_at")
 
 
@@ -42,7 +46,7 @@ def record(ledger: Ledger, identity: str = "i", **values: Any) -> str:
 
 def test_every_column_of_the_document_and_of_its_queries_is_there() -> None:
     columns = improvement_history.c
-    assert set(DOCUMENT) | set(ASKED_FOR) <= {c.name for c in columns}
+    assert set(DOCUMENT) | set(ASKED_FOR) | set(LATER) <= {c.name for c in columns}
     assert [name for name in NOT_NULL if columns[name].nullable] == []
 
 
@@ -67,6 +71,13 @@ def test_a_gain_or_loss_of_any_size_can_be_kept(known: Ledger, gain: float | Non
     record(known, latency_improvement=gain, performance_delta=gain and gain * 1000)
     (row,) = known.actions.improvements("t")
     assert row["latency_improvement"] == (None if gain is None else Decimal(str(gain)))
+
+
+@pytest.mark.parametrize(("score", "success"), [(0.85, True), (0.7, False), (None, None)])
+def test_success_is_what_the_document_learns_from(known: Ledger, score: float | None, success: bool | None) -> None:
+    record(known, success_score=score)
+    (row,) = known.actions.improvements("t")
+    assert (row["success"], row["improvement_type"]) == (success, "IndexOptimization")
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1])

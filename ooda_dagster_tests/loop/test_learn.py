@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from copy import copy
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -11,8 +13,10 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
-from ooda_dagster.loop.learn import delay_after, global_health, learn
+from ooda_dagster.loop.learn import delay_after, learn
+from ooda_dagster.loop.learned import global_health
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, read_elsewhere
+from ooda_dagster_tests.ledger.closed import closed, predicting
 from ooda_dagster_tests.loop.ground import no_results
 
 
@@ -101,12 +105,82 @@ def test_global_health_compares_the_last_five_minutes_with_the_day_before(stage:
         values = dict.fromkeys(COUNTERS, 0.0) | {"statement_id": statement, "n": calls, "sum_ms": ms}
         rollups.store(name, previous=previous, current=current, frame=pd.DataFrame([values] if calls else []))
         previous = current
-    health = global_health(stage.loop, now)
+    health, source = global_health(stage.loop, now)
     assert health["baselineLatencyMs"] == pytest.approx(10)
     assert health["currentLatencyMs"] == pytest.approx(5)
     assert health["latencyImprovement"] == pytest.approx(50)
     assert health["throughputChange"] == pytest.approx(100)
+    assert source == "statements"
+
+
+def test_what_closed_is_told_with_its_prediction_and_the_naive_number_stands_beside(stage: Stage) -> None:
+    now = stage.loop.clock()
+    closed(stage.ledger, stage.loop.name, now, predicting(0.6, trust=0.5), realised=0.24)
+    loss = {"realised": -0.5, "outcome": Outcome.WORSE, "state": State.REVERTED}
+    closed(stage.ledger, stage.loop.name, now, predicting(0.6), **loss)  # type: ignore[arg-type]
+    closed(stage.ledger, stage.loop.name, now, predicting(0.6), outcome=None, state=State.FAILED)
+    delta = learn(stage.loop, no_results(stage.loop))
+    gain, failed, worse = sorted(delta.outcomes, key=lambda r: r.outcome)
+    assert (gain.impact_score, gain.predicted_pct, gain.expected_pct) == (pytest.approx(24), 60, 30)
+    assert (gain.rung, gain.action_status, gain.execution_time_ms) == ("hypothetical index", "Executed", 1500)
+    assert gain.hypothesis_id is not None
+    assert (worse.impact_score, failed.impact_score) == (pytest.approx(-50), None)
+    assert (failed.outcome, failed.action_status) == ("failed", "Failed")
+    assert delta.proven_improvement == pytest.approx(-50)  # a loss outweighs a gain, as for the delay
+    assert delta.restart()["latencyImprovement"] is None
+    (row,) = delta.learned
+    assert (row.verdicts, row.better, row.worse, row.failed) == (2, 1, 1, 1)
+    assert sorted(p.realised_pct for p in delta.predictions) == [-50, 24]
+    assert delta.action_outcomes == {
+        "successfulActions": 1,
+        "regressedActions": 1,
+        "failedActions": 1,
+        "neutralActions": 0,
+        "totalActions": 3,
+    }
+
+
+def test_the_improvement_history_has_every_field_that_has_a_counterpart(stage: Stage) -> None:
+    (action,) = closed(stage.ledger, stage.loop.name, stage.loop.clock(), predicting(0.6, trust=0.5), realised=0.24)
+    stage.ledger.actions.note(action.action_id, object_oid=4711, outcome_class="HighSuccess")
+    learn(stage.loop, no_results(stage.loop))
+    (row,) = stage.ledger.actions.improvements(stage.loop.name)
+    assert row["git_commit_hash"] == action.statements_hash
+    assert (row["tests_passed"], row["tests_failed"], row["success"]) == (1, 0, True)
+    assert (row["predicted_improvement"], row["expected_improvement"]) == (60, 30)
+    assert float(row["latency_improvement"]) == pytest.approx(24)
+    assert (row["target_entity"], row["target_id"]) == (f"public.{action.object_name}", "4711")
+    assert row["old_value"].startswith("DROP INDEX")
+    assert row["new_value"] == row["generated_code"]
+    assert row["executed_at"] == action.applied_at
+    empty = {name for name, value in row.items() if value is None}
+    assert empty == {
+        "analysis_id",  # it was entered by no cycle
+        "approved_by",
+        "error_message",
+        "rolled_back_at",
+        "performance_delta",  # of a look that was told without a measurement
+        "notes",
+    }
+
+
+def test_global_health_is_of_requests_where_they_are_read_whole(stage: Stage) -> None:
+    now = stage.loop.clock()
+    reads = {(24 * 60, 5): (2870, 40.0), (5, 0): (20, 30.0)}
+
+    class Book:
+        def totals(self, name: str, since: datetime, until: datetime) -> tuple[int, float] | None:
+            ago = tuple(round((now - moment).total_seconds() / 60) for moment in (since, until))
+            return reads.get(ago)  # type: ignore[arg-type]
+
+    ledger = copy(stage.ledger)
+    ledger.requests = Book()  # type: ignore[assignment]
+    health, source = global_health(replace(stage.loop, ledger=ledger), now)
+    assert source == "inference requests"
+    assert health["latencyImprovement"] == pytest.approx(25)
+    assert health["throughputChange"] == pytest.approx(100)  # by the minute: 2 and 4
 
 
 def test_global_health_of_nothing_is_unknown(stage: Stage) -> None:
-    assert set(global_health(stage.loop, stage.loop.clock()).values()) == {None}
+    health, _ = global_health(stage.loop, stage.loop.clock())
+    assert set(health.values()) == {None}

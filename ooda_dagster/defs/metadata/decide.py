@@ -31,6 +31,7 @@ def describe_hypotheses(message: Hypotheses) -> dict[str, Any]:
                     "what": sql(h.statements),
                     "why": h.description,
                     "gain %": h.gain_pct,
+                    "expected %": h.expected_pct,
                     "bytes": size(h.bytes),
                     "writes ms/h": h.write_ms_per_hour,
                     "risk": h.risk,

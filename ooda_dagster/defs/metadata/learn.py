@@ -7,15 +7,19 @@ from typing import Any
 
 import dagster as dg
 
+from ooda_dagster.core.learned import Learned, PredictionPoint
+from ooda_dagster.core.learning_report import ROLLING, curve
 from ooda_dagster.core.messages import LearningDelta, VerdictRow, Verdicts
 from ooda_dagster.core.text import cut, many
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.charts import intervals
+from ooda_dagster.defs.learning_charts import against, learning_curve
 from ooda_dagster.defs.metadata.tables import number, table
 
 _CHART_ROWS = 8
 _NONE = "no verdict closed"
+_NOT_COMPARED = "no verdict to compare with"
 #: The worst news first: what a person must know of.
 _WEIGHT = {Outcome.WORSE: 0, Outcome.BETTER: 1, Outcome.UNATTRIBUTED: 2}
 
@@ -34,6 +38,7 @@ def describe_learning(message: LearningDelta) -> dict[str, Any]:
         "open_verdicts": len(message.open),
         **_outcomes(message.outcomes),
         "open": table([_row(r) for r in message.open]),
+        **_learned(message.learned, message.predictions),
         "naive_latency_improvement_pct": number(naive, "too few samples"),
     }
 
@@ -83,12 +88,51 @@ def _row(row: VerdictRow) -> dict[str, Any]:
         "what": cut(row.description, 120),
         "state": str(row.state),
         "outcome": row.outcome,
+        "predicted_pct": None if row.expected_pct is None else -row.expected_pct,
         "effect_pct": row.effect_pct,
         "ci_low_pct": row.ci_low_pct,
         "ci_high_pct": row.ci_high_pct,
         "n": row.n,
         "why": cut(row.reason, 200),
     }
+
+
+def _learned(rows: Sequence[Learned], points: Sequence[PredictionPoint]) -> dict[str, Any]:
+    """Predictions against what came of them: as a table, as numbers over time, as pictures."""
+    shown = [
+        {
+            "type": cut(r.hypothesis_type, 60),
+            "rung": cut(r.rung, 60),
+            "verdicts": r.verdicts,
+            "predicted %": r.predicted_pct,
+            "realised %": r.realised_pct,
+            "from %": r.realised_low_pct,
+            "to %": r.realised_high_pct,
+            "realised x": None if r.ratio is None else f"{r.ratio:.2f}",
+            "next x": f"{r.factor:.2f}",
+            "better": r.better,
+            "worse": r.worse,
+            "no difference": r.inconclusive,
+            "failed": r.failed,
+            "held %": None if r.held is None else 100 * r.held,
+        }
+        for r in rows
+    ]
+    learning = curve(points)
+    priced, corrected = learning[-1][1:] if learning else (None, None)
+    found: dict[str, Any] = {
+        "learned": table(shown, "no verdict of an action of ours closed yet"),
+        "prediction_off_pct": number(priced, _NOT_COMPARED),
+        "corrected_prediction_off_pct": number(corrected, _NOT_COMPARED),
+    }
+    if points:
+        compared = [(p.predicted_pct, p.low_pct, p.realised_pct, p.high_pct, p.outcome) for p in points]
+        chart = against(compared, "Less work of what an action touches, predicted and measured")
+        found["predicted_against_realised"] = dg.MetadataValue.md(chart)
+    if len(learning) > 1:
+        title = f"How far off predictions were, in per cent of work, mean of {ROLLING} verdicts"
+        found["learning_curve"] = dg.MetadataValue.md(learning_curve(learning, title))
+    return found
 
 
 def _outcomes(rows: Sequence[VerdictRow]) -> dict[str, Any]:

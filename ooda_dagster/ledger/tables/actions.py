@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Float,
     ForeignKey,
     Identity,
@@ -180,19 +181,29 @@ improvement_history = Table(
     Column("change_type", Text, nullable=False),
     Column("risk_level", Text, nullable=False),
     Column("estimated_impact", Text),
-    Column("git_commit_hash", Text),
+    Column("git_commit_hash", Text),  # of the change: no file is committed, so that of its statements and undo
     Column("success_score", Numeric(5, 4)),
     Column("tests_passed", Integer),
     Column("tests_failed", Integer),
     Column("latency_improvement", Numeric(18, 4)),  # per cent, positive is faster; null where none was shown
     Column("performance_delta", Numeric(18, 4)),  # ms per hour saved by the change set, as its verdict measured it
+    Column("predicted_improvement", Float),  # per cent less work of what it touches, as priced
+    Column("expected_improvement", Float),  # as corrected by what came of such predictions before
     Column("error_message", Text),
     Column("was_deployed", Boolean, nullable=False, server_default=text("false")),
     Column("was_rolled_back", Boolean, nullable=False, server_default=text("false")),
     Column("approved_by", Text),
     moment("started_at", nullable=False),
+    moment("executed_at"),
     moment("completed_at"),
     moment("rolled_back_at"),
+    Column("target_entity", Text),  # what was made or changed
+    Column("target_id", Text),  # its oid
+    Column("old_value", Text),  # what brings the state from before back
+    Column("new_value", Text),  # what was made of it
+    Column("notes", Text),
+    Column("improvement_type", Text, Computed("change_type")),
+    Column("success", Boolean, Computed("success_score > 0.7")),
     CheckConstraint("success_score between 0 and 1", name="success_score"),
     Index("ix_improvement_history_completed", "target", text("completed_at desc")),
 )
