@@ -88,11 +88,14 @@ def _row(row: VerdictRow) -> dict[str, Any]:
         "ci_high_pct": row.ci_high_pct,
         "n": row.n,
         "why": cut(row.reason, 200),
+        "evidence": row.evidence,
     }
 
 
 def _outcomes(rows: Sequence[VerdictRow]) -> dict[str, Any]:
     found: dict[str, Any] = {"closed": table([_row(r) for r in rows])}
+    if (head := headline(rows)) and head.evidence:
+        found["evidence"] = dg.MetadataValue.path(head.evidence)
     shown = [
         (r.description.split(":")[0], r.ci_low_pct, r.effect_pct, r.ci_high_pct)
         for r in rows
