@@ -10,7 +10,7 @@ from typing import Any
 
 from ooda_dagster.core.before_after import before_after
 from ooda_dagster.core.chain import JOURNAL_FIELDS, canonical, digest_of, holds, journal_chain, statements_hash
-from ooda_dagster.core.evidence_file import edits
+from ooda_dagster.core.evidence_file import PARTS, edits
 from ooda_dagster.core.journal import IllegalTransitionError, State, check_transition
 from ooda_dagster.core.question import Question, QuestionError, code_digest
 from ooda_dagster.core.verdict import Outcome, Verdict, classify
@@ -49,10 +49,11 @@ def check(document: Mapping[str, Any]) -> Checked:
     """All that a file can tell of itself. document: as `core.evidence_file.read` gives it."""
     found = Checked()
     found.findings += [Finding(*edit) for edit in edits(document)]
-    for part, look in (("journal", _journal), ("action", _statements)):
+    for part, look in (("journal", _journal), ("action", _statements), ("allowed_by", _approval)):
         found.findings += _guarded(part, lambda look=look: look(document))
     if document.get("verdict") is None and document.get("judged") is None:
-        found.notes.append("no verdict of this action closed: there is none to compute")
+        found.findings += _guarded("verdict", lambda: _left_out(document))
+        found.notes.append("it holds no verdict that closed: there is none to compute")
         return found
     found.findings += _guarded("judged", lambda: _answer(document, found))
     found.findings += _guarded("journal", lambda: _told_by_journal(document, found))
@@ -139,14 +140,33 @@ def _statements(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("allowed_by", "what was approved is not what the action holds")
 
 
+def _approval(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Is who allowed it, and by which rule, what the journal says?"""
+    allowed, rows = document["allowed_by"], document["journal"]["rows"]
+    approved = [row for row in rows if row["to_state"] == State.APPROVED]
+    told = (approved[-1]["actor"], approved[-1]["reason"], approved[-1]["at"]) if approved else (None, None, None)
+    if (allowed["approver"], allowed["rule"], allowed["at"]) != told:
+        yield Finding("allowed_by", "it is not what the journal says of the approval")
+
+
 def _digest(statement: Any) -> str:
     return digest_of(statement) if isinstance(statement, str) else statement["sha256"]
+
+
+def _told(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Rows that a verdict closed."""
+    return [row for row in document["journal"]["rows"] if "judged_sha256" in row["detail"].get("evidence", {})]
+
+
+def _left_out(document: Mapping[str, Any]) -> Iterator[Finding]:
+    for row in _told(document):
+        yield Finding("verdict", f"journal row {row['position']} tells of one, and the file holds none")
 
 
 def _told_by_journal(document: Mapping[str, Any], found: Checked) -> Iterator[Finding]:
     """Does the row that closed the action know this verdict, and what it was computed from?"""
     verdict, judged = document["verdict"], document["judged"]
-    told = [row for row in document["journal"]["rows"] if "judged_sha256" in row["detail"].get("evidence", {})]
+    told = _told(document)
     if not told:
         found.notes.append("no row of the journal holds the digest of the series: recovery finished the undo")
         return
@@ -169,7 +189,8 @@ def _answer(document: Mapping[str, Any], found: Checked) -> Iterator[Finding]:
     found.recorded, found.equal = document["verdict"], False
     judged = document["judged"]
     if judged is None or found.recorded is None:
-        yield Finding("judged" if judged is None else "verdict", "the part is missing")
+        missing = "judged" if judged is None else "verdict"
+        yield Finding(missing, f"{PARTS[missing]} is not in the file: nothing can be computed again")
         return
     question = Question.from_json(judged)
     answer = question.answer()

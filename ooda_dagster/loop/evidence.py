@@ -50,7 +50,7 @@ def evidence_of(ledger: Ledger, action: Action, settings: Settings | None, now: 
             "journal": {"chain": journal_chain(action.target), "rows": journal},
             "looks": [_look(row) for row in looks],
             "change_set": _change_set(ledger, action, journal),
-            "verdict": _verdict(action, look) if look and judged else None,
+            "verdict": _verdict(action, look) if look else None,
             "judged": judged,
             "before_after": _before_after(ledger, action.target, judged) if judged else [],
             "settings": _settings(ledger, action, settings, judged),
