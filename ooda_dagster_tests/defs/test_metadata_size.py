@@ -97,8 +97,12 @@ LARGEST: dict[str, Message] = {
         results=[executed(executed_actions=[LONG] * 9, undo=[LONG] * 9, error_message=LONG * 9, description=LONG * 9)]
         * 50,
     ),
-    "learning_deltas": learning(*[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200, still=200),
-    "verdicts": Verdicts(**COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9)] * 200),
+    "learning_deltas": learning(
+        *[row(description=LONG, reason=LONG * 9, effect_pct=1e9, evidence=LONG)] * 200, still=200
+    ),
+    "verdicts": Verdicts(
+        **COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9, evidence=LONG)] * 200
+    ),
 }
 
 

@@ -88,14 +88,17 @@ def _row(row: VerdictRow) -> dict[str, Any]:
         "ci_high_pct": row.ci_high_pct,
         "n": row.n,
         "why": cut(row.reason, 200),
-        "evidence": row.evidence,
+        "evidence": row.evidence and cut(row.evidence, 200),
     }
 
 
 def _outcomes(rows: Sequence[VerdictRow]) -> dict[str, Any]:
-    found: dict[str, Any] = {"closed": table([_row(r) for r in rows])}
-    if (head := headline(rows)) and head.evidence:
-        found["evidence"] = dg.MetadataValue.path(head.evidence)
+    head = headline(rows)
+    written = dg.MetadataValue.path(head.evidence) if head and head.evidence else None
+    found: dict[str, Any] = {
+        "closed": table([_row(r) for r in rows]),
+        "evidence": written or ("no file of it was written" if head else _NONE),
+    }
     shown = [
         (r.description.split(":")[0], r.ci_low_pct, r.effect_pct, r.ci_high_pct)
         for r in rows
