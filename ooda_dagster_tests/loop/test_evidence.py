@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ooda_dagster.cli.app import app
+from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.evidence_check import Checked, check
 from ooda_dagster.core.evidence_file import PARTS, as_text, read, sealed
 from ooda_dagster.core.indexes import IndexSpec
@@ -24,14 +26,17 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Sampling
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop import evidence_files
+from ooda_dagster.loop.act import act
+from ooda_dagster.loop.by_hand import propose
 from ooda_dagster.loop.evidence import evidence_of
 from ooda_dagster.loop.learn import learn
+from ooda_dagster.loop.observe import observe
 from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, make_stage
 from ooda_dagster_tests.ledger.ground import ask
-from ooda_dagster_tests.loop.ground import no_results
+from ooda_dagster_tests.loop.ground import begun, no_results, nothing_decided
 from ooda_dagster_tests.loop.test_verify import Course, DiedError, history, judged, past_its_deadline, used
-from ooda_dagster_tests.support import Database, dsn_of
+from ooda_dagster_tests.support import Database, dsn_of, traffic, wait_until
 
 HELPS: dict[str, Course] = {"t": (10.0, 5.0), "c": (1.0, 1.0)}
 HURTS: dict[str, Course] = {"t": (1.0, 3.0), "c": (1.0, 1.0)}
@@ -403,3 +408,44 @@ def test_an_action_is_exported_when_asked_and_shown_with_its_file(
     os.remove(path_of(stage, action))
     told = json.loads(ooda("actions", "show", action.action_id, "--json").stdout)["evidence"]
     assert "`ooda actions export` writes it again" in told["state"]
+
+
+@pytest.mark.slow
+def test_a_live_verdict_is_exported_and_comes_out_again(small: Database, books: Ledger, home: Path) -> None:
+    """Real traffic in the short profile: an index that a person wants, judged by looks until its verdict closes."""
+    stage = make_stage(small, books, home, rows=30_000)
+    small.execute("create table other as select g as id, g % 7 as kind from generate_series(1, 20000) g", dsn=small.app)
+    loop = stage.loop
+    observe(loop, begun(loop))  # and know the server
+    statements: dict[str, Callable[[int], tuple[Any, ...]]] = {
+        "select count(*), max(note) from orders where customer = %s": lambda n: (n % 5000,),
+        "select count(*) from other where kind = %s": lambda n: (n % 7,),
+        "select max(id) from other where id < %s": lambda n: (n,),
+    }
+    with traffic(small.app, statements, per_second=20):
+        until = time.monotonic() + 45
+        while time.monotonic() < until:
+            sample(loop.target, loop.ledger, loop.settings.sampling)
+            time.sleep(2)
+        wanted = "create index on orders (customer)"
+        action = propose(loop, wanted, by="ann", approve=True, why="it is slow")
+        act(loop, nothing_decided(loop))
+        assert stage.now(action).state == State.VERIFYING
+
+        def looked() -> Action | None:
+            sample(loop.target, loop.ledger, loop.settings.sampling)
+            ended = verify(loop)
+            time.sleep(2)
+            return ended[0] if ended else None
+
+        ended = wait_until(looked, timeout_s=150, what="the verdict")
+    document = document_of(stage, ended)
+    found = check(document)
+    assert (found.sound, found.exact) == (True, True), words(found)
+    assert (ended.outcome, document["verdict"]["outcome"]) == ("better", "better")
+    assert document["action"]["statements"][0]["exact"]
+    assert document["target"]["server_version"] == small.execute("show server_version")[0][0].split()[0]
+    texts = {r["text"]: (r["side"], r["change"]["ratio"]) for r in document["before_after"]}
+    side, ratio = next(value for text, value in texts.items() if "from orders where customer" in text)
+    assert (side, ratio < 0.9) == ("touched", True)
+    assert {value[0] for text, value in texts.items() if "from other" in text} == {"control"}
