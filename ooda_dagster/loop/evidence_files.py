@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ from ooda_dagster.core.text import size
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.evidence import evidence_of
 
+_PART, _STALE_S = ".part", 3600
+
 
 def export_due(loop: Loop) -> list[Path]:
     """Write what closed verdicts have no file of yet, and remove what is too old. What failed is tried again."""
     policy, book, now = loop.settings.evidence, loop.ledger.evidence, loop.clock()
     for gone in book.forget(loop.name, now - timedelta(days=policy.keep_d)):
-        try:
-            Path(gone).unlink(missing_ok=True)
-        except OSError as error:
-            loop.say(f"old evidence was not removed: {gone}: {error.strerror or error}")
+        _remove(Path(gone), loop)
+    for part in place(policy, loop.home, loop.name, "").parent.glob(f".*{_PART}"):
+        if _is_stale(part):
+            _remove(part, loop)
     written: list[Path] = []
     for action_id, newest in book.due(loop.name) if policy.export else []:
         action = loop.ledger.actions.get(action_id)
@@ -47,6 +50,21 @@ def export_due(loop: Loop) -> list[Path]:
     return written
 
 
+def _is_stale(part: Path) -> bool:
+    """Whether who wrote it was killed."""
+    try:
+        return part.stat().st_mtime < time.time() - _STALE_S
+    except OSError:
+        return False
+
+
+def _remove(path: Path, loop: Loop) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        loop.say(f"old evidence was not removed: {path}: {error.strerror or error}")
+
+
 def place(policy: EvidenceFiles, home: Path, target: str, action_id: str) -> Path:
     """Where the file of an action belongs."""
     directory = home / (policy.directory or "evidence")
@@ -56,7 +74,7 @@ def place(policy: EvidenceFiles, home: Path, target: str, action_id: str) -> Pat
 def write(path: Path, text: str) -> None:
     """All of a file or nothing of it, for its owner's eyes. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=_PART, dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(text)

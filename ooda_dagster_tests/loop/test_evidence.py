@@ -237,9 +237,14 @@ def test_what_cannot_be_written_stops_nothing_and_is_tried_again(stage: Stage, t
     assert action.state == State.KEPT
     assert any("no evidence of action" in line for line in said)
     (known,) = stage.ledger.evidence.files([action.action_id]).values()
+    left = path_of(stage, action).with_name(".one-killed.part")
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    os.utime(left, (0, 0))
     assert "Not a directory" in (known.error or "")
     assert evidence_files.export_due(stage.loop) == [path_of(stage, action)]
     assert stage.ledger.evidence.files([action.action_id])[action.action_id].error is None
+    assert not left.exists()
 
 
 def test_one_that_is_too_large_is_left_to_a_person(stage: Stage) -> None:
