@@ -143,6 +143,10 @@ class Verifications:
                 )
             )
             if kept is not None:
+                # Of looks that could not be carried out - no undo in this mode, or now - the last one counts.
+                closed = sa.select(sa.func.max(action.c.closed_at)).where(action.c.change_set_id == change_set_id)
+                newer = sa.or_(closed.scalar_subquery().is_(None), judged.c.judged_at > closed.scalar_subquery())
+                conn.execute(sa.delete(judged).where(judged.c.change_set_id == change_set_id, newer))
                 row = {"change_set_id": change_set_id, "look": look, "target": target, "judged_at": at}
                 conn.execute(sa.insert(judged).values(**row, digest=kept.digest, body=kept.body))
             looked = sa.update(verification).where(verification.c.change_set_id == change_set_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ooda_dagster.core.before_after import before_after
 STARTS = [f"2026-03-01T{hour:02}:00:00+00:00" for hour in range(24)]
 
 
-def kept(n: list[int], ms: list[float | None], side: str = "touched") -> dict[str, Any]:
+def kept(n: Sequence[int], ms: Sequence[float | None], side: str = "touched") -> dict[str, Any]:
     statement = {"fingerprint": "t", "side": side, "n": n, "sum_ms": ms}
     return {"acted_from": STARTS[12], "block_start": STARTS, "statements": [statement]}
 
