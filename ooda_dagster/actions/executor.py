@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ from ooda_dagster.actions.progress import Watch
 from ooda_dagster.actions.recovery import recover, settle
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.actions.tries import Tries, apply_with_tries, with_statements
+from ooda_dagster.core.chain import statements_hash
 from ooda_dagster.core.journal import LIVE, IllegalTransitionError, State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
-from ooda_dagster.ledger.actions import statements_hash
 from ooda_dagster.ledger.worker import Worker
 from ooda_dagster.targets.base import (
     Acting,
@@ -222,8 +222,11 @@ class Executor:
 
     # ------------------------------------------------------------------ undo
 
-    def undo(self, action: Action, *, reason: str) -> Outcome:
-        """Undo what an action did. No switch or policy stands in the way of an undo."""
+    def undo(self, action: Action, *, reason: str, told: Mapping[str, Any] | None = None) -> Outcome:
+        """Undo what an action did. No switch or policy stands in the way of an undo.
+
+        told: what the journal is to hold of the verdict that asks for it.
+        """
         actions = self._ledger.actions
         kind = self._types[action.action_type]
         why = why_no_undo(action, kind, self._ledger, self._settings, self._clock())
@@ -237,7 +240,7 @@ class Executor:
                     State.REVERTING,
                     actor=self._actor,
                     reason=reason,
-                    detail={"statements": action.undo, "worker": _worker()},
+                    detail={"statements": action.undo, "worker": _worker(), **(told or {})},
                     revert_reason=reason,
                     closed_at=self._clock(),
                     backend_pid=session.backend_pid,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,12 +26,18 @@ from ooda_dagster.cli.session import (
     configuration,
     with_ledger,
 )
+from ooda_dagster.config import home_directory, load_config
+from ooda_dagster.core.evidence_file import as_text
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.scrub import scrubbed
+from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import size
 from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.evidence import EvidenceFile
 from ooda_dagster.ledger.store import os_user
 from ooda_dagster.loop import by_hand
+from ooda_dagster.loop.evidence import evidence_of
+from ooda_dagster.loop.evidence_files import place, write
 from ooda_dagster.loop.ooda import Ooda
 
 app = typer.Typer(help="What was proposed, done and undone.", no_args_is_help=True)
@@ -66,8 +76,10 @@ def show_action(action_id: IdArgument, config: ConfigOption = None, as_json: Jso
         action = ledger.actions.get(action_id)
         journal = ledger.actions.history(action.action_id)
         looks = ledger.verifications.looks(action.change_set_id) if action.change_set_id else []
+        file = ledger.evidence.files([action.action_id]).get(action.action_id)
     if as_json:
-        emit({"action": as_dict(action), "journal": journal, "looks": list(looks)})
+        evidence = {**asdict(file), "state": state_of(file)} if file else None
+        emit({"action": as_dict(action), "journal": journal, "looks": list(looks), "evidence": evidence})
         return
     out.print(f"[bold]{action.action_id}[/]  {action.target}  [bold]{action.state}[/]")
     out.print(action.description, markup=False)
@@ -85,6 +97,8 @@ def show_action(action_id: IdArgument, config: ConfigOption = None, as_json: Jso
         effect = _effect(action)
         shown = f": {effect:+.1f} % work per call" if effect is not None else ""
         out.print(f"  verdict {action.outcome}{shown} ({action.verdict_reason})", markup=False)
+    if file:
+        out.print(f"  evidence {file.path or 'none'} ({state_of(file)})", markup=False)
     out.print()
     table(
         "Journal",
@@ -109,6 +123,33 @@ def show_action(action_id: IdArgument, config: ConfigOption = None, as_json: Jso
                 for x in looks
             ],
         )
+
+
+@app.command("export")
+def export_action(
+    action_id: IdArgument,
+    to: Annotated[
+        str | None, typer.Option("--out", help="File to write, or - for stdout (default: where evidence belongs).")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the evidence of one action, as it stands now; `ooda verify FILE` checks it anywhere."""
+    with errors():
+        loaded = load_config(config)
+        ledger = Ooda(with_ledger(loaded)).ledger
+        action = ledger.actions.get(action_id)
+        settings = loaded.targets[action.target].settings if action.target in loaded.targets else None
+        text = as_text(evidence_of(ledger, action, settings, datetime.now(UTC)))
+        if to == "-":
+            sys.stdout.write(text)
+            return
+        policy = (settings or Settings()).evidence
+        path = Path(to) if to else place(policy, home_directory(), action.target, action.action_id)
+        try:
+            write(path, text)
+        except OSError as error:
+            fail(f"{path} cannot be written: {error.strerror or error}", Exit.CONFIG)
+    out.print(f"{path} ({size(len(text))}); `ooda verify {path}` checks it", markup=False)
 
 
 @app.command("propose")
@@ -204,9 +245,18 @@ def recover(
             out.print("nothing to recover: journal and catalogue agree")
 
 
-def _ledger(config: Any) -> Ledger:
-    from ooda_dagster.config import load_config
+def state_of(file: EvidenceFile) -> str:
+    """What there is to say of an evidence file, which lies where anybody may have been."""
+    if file.error is not None or file.path is None:
+        return file.error or "not written"
+    try:
+        same = hashlib.sha256(Path(file.path).read_bytes()).hexdigest() == file.digest
+    except OSError as error:
+        return f"{error.strerror or error}; `ooda actions export` writes it again"
+    return f"{size(file.bytes or 0)}, as it was written" if same else "NOT as it was written"
 
+
+def _ledger(config: Any) -> Ledger:
     return Ooda(with_ledger(load_config(config))).ledger
 
 

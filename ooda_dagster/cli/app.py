@@ -37,6 +37,7 @@ COMMANDS = {
     "approvals": ("approvals", "app", "What waits for a person: approve it or reject it."),
     "policy": ("policy", "app", "What may act, and why not."),
     "audit": ("audit", "app", "Who did what, when; and whether the record of it is as it was written."),
+    "verify": ("verify", "verify", "Compute a verdict again from an exported evidence file alone; is it equal?"),
     "audit-verdicts": (
         "audit_verdicts",
         "audit_verdicts_command",

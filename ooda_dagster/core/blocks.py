@@ -26,6 +26,7 @@ class Blocks:
 
     logs: whether each statement has its log sums in all cells; squares: the same of the sums of squares.
     first_after: the first column after the deed. baseline_s: age of the touched statements' oldest row at the action.
+    names: fingerprint by statement. rows, columns: which rows of the rollup were summed, and into which column each.
     """
 
     treated: np.ndarray  # bool, by statement
@@ -39,6 +40,9 @@ class Blocks:
     before: int
     first_after: int
     baseline_s: float
+    names: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
 
     def calls(self, *, treated: bool, after: bool) -> int:
         """Calls of one group on one side."""
@@ -119,6 +123,9 @@ def gather(
         before=width,
         first_after=width + deed,
         baseline_s=float((acted - start[past].min()) / _NS) if past.any() else 0.0,
+        names=np.asarray(names)[chosen],
+        rows=rows,
+        columns=column,
     )
 
 

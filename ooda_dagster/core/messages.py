@@ -232,6 +232,7 @@ class VerdictRow(Body):
     n: int = 0
     closed_at: Moment | None = None
     reason: str = ""
+    evidence: str | None = None  # the file of it, where one was written
 
 
 class LearningDelta(Message):

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ooda_dagster.core.concept_settings import Concepts
+from ooda_dagster.core.evidence_settings import EvidenceFiles
 from ooda_dagster.core.learning_settings import Learning
 from ooda_dagster.core.patterns import parse_pattern
 from ooda_dagster.core.plan_settings import Plans, Regressions
@@ -186,6 +187,7 @@ class Settings(Group):
     statistics: Statistics = Statistics()
     verifying: Verifying = Verifying()
     learning: Learning = Learning()
+    evidence: EvidenceFiles = EvidenceFiles()
     messages: Messaging = Messaging()
     history: History = History()
     requests: Requests = Requests()

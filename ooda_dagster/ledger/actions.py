@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from ooda_dagster.core.chain import statements_hash
 from ooda_dagster.core.journal import OPEN, WAITING, State, check_transition
 from ooda_dagster.ledger.chains import write_audit, write_journal
 from ooda_dagster.ledger.database import connection
@@ -21,11 +20,6 @@ from ooda_dagster.ledger.tables import action, improvement_history, journal
 
 class UnknownActionError(LookupError):
     """No action with that id."""
-
-
-def statements_hash(statements: Sequence[str], undo: Sequence[str]) -> str:
-    """What an approval is bound to: the exact statements and their undo."""
-    return hashlib.sha256(json.dumps([list(statements), list(undo)]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import groupby
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from ooda_dagster.core.chain import AUDIT, AUDIT_FIELDS, GENESIS, JOURNAL_FIELDS, journal_chain, link
+from ooda_dagster.core.chain import AUDIT, AUDIT_FIELDS, GENESIS, JOURNAL_FIELDS, holds, journal_chain
 from ooda_dagster.ledger.head_check import heads_that_disagree
 from ooda_dagster.ledger.tables import audit_event, chain_head, journal
 
@@ -107,7 +107,7 @@ class _Reader:
             before = f"row {position - 1}" if position > 1 else "the beginning"
             self._found(position, f"{before} was replaced, or this row: they do not follow each other")
         content = {name: row[name] for name in self._fields}
-        self._sound = link(row["prev_hash"], self.chain, position, content) == row["hash"]
+        self._sound = holds(row["hash"], row["prev_hash"], self.chain, position, content)
         if not self._sound:
             self._found(position, f"this row was changed: {_label(row)}")
         if row["number"] <= self._number:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from ooda_dagster.core.chain import AUDIT, journal_chain
-from ooda_dagster.ledger.actions import statements_hash
+from ooda_dagster.core.chain import AUDIT, journal_chain, statements_hash
 
 _BATCH = 2000
 

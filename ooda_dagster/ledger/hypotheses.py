@@ -32,3 +32,10 @@ class HypothesisStore:
         )
         with connection(self._engine) as conn:
             conn.execute(row.on_conflict_do_nothing())
+
+    def get(self, hypothesis_id: str) -> Hypothesis | None:
+        """The one with an id."""
+        query = sa.select(hypothesis.c.body).where(hypothesis.c.hypothesis_id == hypothesis_id)
+        with connection(self._engine) as conn:
+            body = conn.execute(query).scalar_one_or_none()
+        return None if body is None else Hypothesis.model_validate(body)

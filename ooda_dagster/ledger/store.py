@@ -10,6 +10,7 @@ from ooda_dagster.ledger.chains import write_audit
 from ooda_dagster.ledger.concepts import ConceptBook
 from ooda_dagster.ledger.cycles import Cycles
 from ooda_dagster.ledger.database import connection, create_engine, migrate
+from ooda_dagster.ledger.evidence import EvidenceBook
 from ooda_dagster.ledger.hypotheses import HypothesisStore
 from ooda_dagster.ledger.literals import Literals
 from ooda_dagster.ledger.messages import Messages
@@ -45,6 +46,7 @@ class Ledger:
         self.hypotheses = HypothesisStore(self.engine)
         self.actions = Actions(self.engine)
         self.verifications = Verifications(self.engine)
+        self.evidence = EvidenceBook(self.engine)
         self.past = Past(self.engine)
         self.outcomes = Outcomes(self.engine)
         self.workload_days = WorkloadDays(self.engine)

@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ooda_dagster.core.question import Kept
 from ooda_dagster.core.verdict import Verdict
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import action, verdict, verification
+from ooda_dagster.ledger.tables import action, judged, verdict, verification
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,11 @@ class Verifications:
         result: Verdict,
         *,
         final: bool,
+        kept: Kept | None = None,
         **columns: Any,
     ) -> None:
-        """Keep what a look said, that it was taken, and `columns` of the change set: all of it, or nothing."""
+        """Keep what a look said, that it was taken, what it was computed from, and `columns` of the change set: all of
+        it, or nothing."""
         low, high = result.interval or (None, None)
         with connection(self._engine) as conn:
             conn.execute(
@@ -139,6 +142,13 @@ class Verifications:
                     final=final,
                 )
             )
+            if kept is not None:
+                # Of looks that could not be carried out - no undo in this mode, or now - the last one counts.
+                closed = sa.select(sa.func.max(action.c.closed_at)).where(action.c.change_set_id == change_set_id)
+                newer = sa.or_(closed.scalar_subquery().is_(None), judged.c.judged_at > closed.scalar_subquery())
+                conn.execute(sa.delete(judged).where(judged.c.change_set_id == change_set_id, newer))
+                row = {"change_set_id": change_set_id, "look": look, "target": target, "judged_at": at}
+                conn.execute(sa.insert(judged).values(**row, digest=kept.digest, body=kept.body))
             looked = sa.update(verification).where(verification.c.change_set_id == change_set_id)
             conn.execute(looked.values(looks=look, **columns))
 

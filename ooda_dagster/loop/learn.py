@@ -106,10 +106,12 @@ def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
     for change_set in {a.change_set_id for a in actions if a.change_set_id}:
         looks = loop.ledger.verifications.looks(change_set)
         calls[change_set] = int(looks[-1]["n"].get("calls_after", 0)) if looks else 0
-    return [_verdict_row(a, calls.get(a.change_set_id or "", 0)) for a in actions]
+    files = loop.ledger.evidence.files([a.action_id for a in actions])
+    paths = {action_id: file.path for action_id, file in files.items()}
+    return [_verdict_row(a, calls.get(a.change_set_id or "", 0), paths.get(a.action_id)) for a in actions]
 
 
-def _verdict_row(action: Action, calls: int) -> VerdictRow:
+def _verdict_row(action: Action, calls: int, evidence: str | None) -> VerdictRow:
     def pct(ratio: float | None) -> float | None:
         return None if ratio is None else (ratio - 1) * 100
 
@@ -138,4 +140,5 @@ def _verdict_row(action: Action, calls: int) -> VerdictRow:
         n=calls,
         closed_at=action.closed_at,
         reason=action.revert_reason or action.verdict_reason or action.error or "",
+        evidence=evidence,
     )

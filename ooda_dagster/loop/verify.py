@@ -11,12 +11,14 @@ from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.question import Kept, Question
 from ooda_dagster.core.scrub import scrubbed
-from ooda_dagster.core.verdict import Outcome, Verdict, classify, judge, to_undo
+from ooda_dagster.core.verdict import Outcome, Verdict, classify
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.changes import last_changes, since_changes
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.evidence_files import export_due
 from ooda_dagster.loop.improvement import of_document
 from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.loop.verdict_bar import policy_of
@@ -36,12 +38,12 @@ def verify(loop: Loop, *, at_once: bool = False) -> list[Action]:
     """Look at what is due (`at_once`: at everything open); returns the actions whose judgement ended."""
     opened = loop.ledger.verifications.open(loop.name) if at_once else due_looks(loop)
     opened = [v for v in opened if v.acted_until is not None]
-    if not opened:
-        return []
-    sample(loop.target, loop.ledger, loop.settings.sampling)
     ended: list[Action] = []
+    if opened:
+        sample(loop.target, loop.ledger, loop.settings.sampling)
     for verification in opened:
         ended += _look(loop, verification)
+    export_due(loop)
     return ended
 
 
@@ -52,19 +54,22 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         _close(loop, verification, now)
         return []
     verification = _since_undos(loop, verification)
-    result = _judge(loop, verification, now)
-    if any(a.undo_kind != "none" for a in actions):
-        result = to_undo(result)  # what probably hurts goes at once; what cannot be undone waits for proof
+    # What probably hurts goes at once; what cannot be undone waits for proof.
+    question = _question(loop, verification, now, looser=any(a.undo_kind != "none" for a in actions))
+    result = question.answer()
     served = _served_calls(loop, verification, actions, now)
     deadline = _deadline(verification, result, served, loop)
     late = now >= deadline
     final = result.outcome in (Outcome.BETTER, Outcome.WORSE) or late
     again: dict[str, Any] = {}
-    if not final:
+    kept = Kept.of(replace(question, deadline_at=deadline)) if final else None
+    if kept is not None:
+        result.evidence["judged_sha256"] = kept.digest
+    else:
         next_look = min(now + timedelta(seconds=policy.look_every_s), max(deadline, now + timedelta(seconds=1)))
         again = {"next_look_at": next_look, "deadline_at": deadline}
     loop.ledger.verifications.record(
-        verification.change_set_id, loop.name, verification.looks + 1, now, result, final=final, **again
+        verification.change_set_id, loop.name, verification.looks + 1, now, result, final=final, kept=kept, **again
     )
     if not final:
         return []
@@ -79,7 +84,8 @@ def _since_undos(loop: Loop, verification: Verification) -> Verification:
     return replace(verification, acted_until=max([verification.acted_until, *undone]))
 
 
-def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
+def _question(loop: Loop, verification: Verification, now: datetime, *, looser: bool) -> Question:
+    """What a look asks; the change set's deed has ended."""
     policy = policy_of(loop.ledger, loop.name, loop.settings.verifying)
     since = verification.acted_from - timedelta(hours=policy.baseline_h)
     # Before an earlier action changed it, a statement was another one: its baseline begins there.
@@ -99,18 +105,18 @@ def _judge(loop: Loop, verification: Verification, now: datetime) -> Verdict:
     beside = not control
     if beside:  # nothing else runs here: what reads the same tables and does not use the change is next best
         control = set(verification.bystanders) - treated
-    result = judge(
-        frame,
+    return Question(
+        rollup=frame,
         acted_at=verification.acted_from,
-        acted_until=verification.acted_until,
-        treated=treated,
-        control=control,
-        excluded=excluded,  # type: ignore[arg-type]
+        acted_until=verification.acted_until or verification.acted_from,
         now=now,
+        treated=frozenset(treated),
+        control=frozenset(control),
+        excluded=tuple(excluded),  # type: ignore[arg-type]
         policy=policy,
+        control_is="other statements on the same tables" if beside else "statements on other tables",
+        looser=looser,
     )
-    result.evidence["control"] = "other statements on the same tables" if beside else "statements on other tables"
-    return result
 
 
 def _control(loop: Loop, verification: Verification, candidates: set[str]) -> set[str]:
@@ -168,6 +174,7 @@ def _conclude(
         result.outcome == Outcome.UNATTRIBUTED and result.ratio is not None and result.ratio > 1
     )
     usage = _usage(loop, actions)
+    result.evidence["use"] = {i: {**found, "calls_served": served.get(i)} for i, found in usage.items()}
     undoable = [a for a in actions if a.undo_kind != "none"]
     if worse and undoable:
         return _undo_worst(loop, verification, undoable, result, usage, now, alone=len(actions) == 1)
@@ -247,7 +254,8 @@ def _undo(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Acti
         loop.ledger.actions.note(action.action_id, rule=f"its undo waits: {barred.rule}", remedy=barred.remedy)
         loop.say(f"not undone now: {action.description}: {barred}")
         return []
-    outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason)
+    told = {"n": result.n, "evidence": result.evidence}
+    outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason, told=told)
     if outcome.action.state in LIVE:
         loop.say(f"not undone now: {action.description}: {outcome.note}")
         return []

@@ -163,6 +163,16 @@ def test_a_marker_is_in_no_ledger_dagster_log_or_report(
         run(*command)
         run(*command, "--json")
 
+    # Evidence of everything, also of what failed or is judged still, and whether it holds together without literals.
+    evidence = tmp_path / "evidence"
+    for action in ledger.actions.list("shop"):
+        file = evidence / f"{action.action_id}.json"
+        run("actions", "export", action.action_id, "--out", str(file))
+        assert run("verify", str(file)).code == 0, said[f"verify {file}"]
+    taken_out = [text for text in files_of(evidence).values() if "'?'" in text and '"exact": false' in text]
+    assert len(taken_out) >= 2, "statements of people had literals"
+    assert leaks(files_of(evidence)) == set()
+
     assert leaks(said) == set()
     kept = files_of(planted)
     assert sum("ooda/action_results" in text for text in kept.values()) > 0
@@ -224,6 +234,10 @@ def test_statistics_that_an_undo_holds_are_in_the_one_table_for_literals(
     for command in (["actions", "show", action.action_id], ["actions", "list"], ["status"], ["doctor"]):
         run(*command)
         run(*command, "--json")
+    file = tmp_path / "evidence" / "one.json"
+    run("actions", "export", action.action_id, "--out", str(file))
+    assert run("verify", str(file)).code == 0, said[f"verify {file}"]
+    assert leaks(files_of(file.parent)) == set()
     assert leaks(said) == set()
     assert leaks(files_of(planted)) == set()
     assert leaks(ledger_dump(ledger)) - {("sampled_text", name) for name in M} == set()

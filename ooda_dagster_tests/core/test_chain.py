@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ooda_dagster.core.chain import GENESIS, canonical, link
+from ooda_dagster.core.chain import GENESIS, canonical, digest_of, holds, link
 
 AT = datetime(2026, 3, 2, 12, 0, 0, 5, tzinfo=UTC)
 
@@ -63,6 +63,29 @@ def test_a_row_at_another_place_or_in_another_chain_has_another_hash() -> None:
 def test_what_is_no_json_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical(value)
+
+
+DEED: dict[str, Any] = {"actor": "ann", "detail": {"statements": ["a", "b"], "undo": ["c"], "n": 1}}
+
+
+def test_a_row_without_its_statements_has_its_hash_by_their_digests() -> None:
+    whole = link(GENESIS, "audit", 1, DEED)
+    a, b = ({"sha256": digest_of(text)} for text in "ab")
+    for statements in ([a, "b"], [a, b], ["a", "b"]):
+        taken_out = {**DEED, "detail": {**DEED["detail"], "statements": statements}}
+        assert holds(whole, GENESIS, "audit", 1, taken_out, taken_out=True)
+        assert holds(whole, GENESIS, "audit", 1, taken_out) == (a not in statements), "no row of a ledger is like it"
+    for detail in ({"statements": ["x", "b"]}, {"statements": ["b", "a"]}, {"undo": []}, {"n": 2}):
+        edited = {**DEED, "detail": {**DEED["detail"], **detail}}
+        assert not holds(whole, GENESIS, "audit", 1, edited, taken_out=True)
+
+
+def test_a_row_of_before_statements_were_digests_is_known() -> None:
+    row = canonical({**DEED, "chain": "audit", "position": 1})
+    before = digest_of(f"{GENESIS}\n{row}")
+    assert before != link(GENESIS, "audit", 1, DEED)
+    assert holds(before, GENESIS, "audit", 1, DEED)
+    assert not holds(before, GENESIS, "audit", 1, {**DEED, "actor": "bob"})
 
 
 def test_what_has_no_form_is_refused() -> None:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 
+from ooda_dagster.core.evidence_check import check
+from ooda_dagster.core.evidence_file import read
 from ooda_dagster.core.journal import State
 from ooda_dagster.loop.act import expire
 from ooda_dagster.loop.by_hand import reject_action
@@ -180,6 +183,10 @@ def _learn_again(stage: Stage) -> None:
     assert action.change_set_id is not None
     looks = [look["look"] for look in stage.ledger.verifications.looks(action.change_set_id)]
     assert looks == list(range(1, len(looks) + 1))
+    path = stage.ledger.evidence.files([action.action_id])[action.action_id].path
+    assert path is not None
+    evidence = check(read(Path(path).read_bytes()))
+    assert evidence.exact, evidence.findings
 
 
 # ------------------------------------------------------------------ words

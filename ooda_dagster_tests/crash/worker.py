@@ -123,6 +123,7 @@ class _Tripwire:
             (actions, "learned", "what was learned"),
             (looks, "record", "a look"),
             (looks, "update", "the verification"),
+            (ledger.evidence, "written", "the evidence"),
         ):
             setattr(book, name, self._journalled(getattr(book, name), lambda _, what=what: what))
         event.listen(ledger.engine, "commit", lambda _: self._before_commit())

@@ -78,8 +78,8 @@ NAMES = {
     "hypotheses": "hypotheses proposed best_gain_pct",
     "decisions": "decided approved waiting denied decisions",
     "action_results": "actions executed queued failed lock_wait_ms duration_s",
-    "learning_deltas": "effect_pct ci_low_pct ci_high_pct n outcome next_due_at next_due_reason",
-    "verdicts": "effect_pct ci_low_pct ci_high_pct n outcome looked_at",
+    "learning_deltas": "effect_pct ci_low_pct ci_high_pct n outcome next_due_at next_due_reason evidence",
+    "verdicts": "effect_pct ci_low_pct ci_high_pct n outcome looked_at evidence",
 }
 
 
@@ -105,7 +105,7 @@ def test_what_is_a_number_stays_one_so_that_it_is_plotted(asset: str) -> None:
     """Where there is none, a word says why; Dagster leaves a gap in the plot."""
     full = normalize_metadata(describe(FULL[asset]))
     numbers = {n for n, v in full.items() if isinstance(v, dg.FloatMetadataValue | dg.IntMetadataValue)}
-    words = {"outcome", "next_due_at", "next_due_reason", "proposed", "decisions", "actions"}
+    words = {"outcome", "next_due_at", "next_due_reason", "evidence", "proposed", "decisions", "actions"}
     assert set(NAMES[asset].split()) - words <= numbers
 
 
@@ -273,6 +273,16 @@ def test_without_a_verdict_there_is_nothing_to_draw() -> None:
     assert metadata["prediction_off_pct"] == "no verdict to compare with"
     assert "learning_curve" not in metadata
     assert "learning_curve" not in describe(learning(predictions=[compared()]))
+
+
+def test_the_evidence_of_a_verdict_is_named_by_its_path() -> None:
+    told = Verdicts(
+        **COMMON, looked_at=["c"], closed=[row(evidence="/a/b.json"), row("worse", 60.0, evidence="/c.json")]
+    )
+    metadata = describe(told)
+    assert metadata["evidence"] == dg.MetadataValue.path("/c.json")
+    assert [r["evidence"] for r in records(metadata["closed"])] == ["/a/b.json", "/c.json"]
+    assert describe(FULL["verdicts"])["evidence"] == "no file of it was written"
 
 
 def test_the_headline_is_a_loss_else_the_largest_gain_else_the_newest() -> None:

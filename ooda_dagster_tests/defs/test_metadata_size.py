@@ -100,12 +100,14 @@ LARGEST: dict[str, Message] = {
         * 50,
     ),
     "learning_deltas": learning(
-        *[row(description=LONG, reason=LONG * 9, effect_pct=1e9)] * 200,
+        *[row(description=LONG, reason=LONG * 9, effect_pct=1e9, evidence=LONG)] * 200,
         still=200,
         learned=[learned(rung=LONG, hypothesis_type=LONG)] * 50,
         predictions=[compared()] * 30,
     ),
-    "verdicts": Verdicts(**COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9)] * 200),
+    "verdicts": Verdicts(
+        **COMMON, looked_at=["c"] * 200, closed=[row(description=LONG, reason=LONG * 9, evidence=LONG)] * 200
+    ),
 }
 
 

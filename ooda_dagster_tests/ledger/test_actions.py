@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ooda_dagster.core.chain import statements_hash
 from ooda_dagster.core.journal import TRANSITIONS, IllegalTransitionError, State
 from ooda_dagster.ledger import Action, Ledger, UnknownActionError
-from ooda_dagster.ledger.actions import statements_hash
 from ooda_dagster_tests.ledger.ground import MINUTE, NOW, ask, proposal, register
 
 

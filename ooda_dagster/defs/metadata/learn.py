@@ -94,6 +94,7 @@ def _row(row: VerdictRow) -> dict[str, Any]:
         "ci_high_pct": row.ci_high_pct,
         "n": row.n,
         "why": cut(row.reason, 200),
+        "evidence": row.evidence and cut(row.evidence, 200),
     }
 
 
@@ -136,7 +137,12 @@ def _learned(rows: Sequence[Learned], points: Sequence[PredictionPoint]) -> dict
 
 
 def _outcomes(rows: Sequence[VerdictRow]) -> dict[str, Any]:
-    found: dict[str, Any] = {"closed": table([_row(r) for r in rows])}
+    head = headline(rows)
+    written = dg.MetadataValue.path(head.evidence) if head and head.evidence else None
+    found: dict[str, Any] = {
+        "closed": table([_row(r) for r in rows]),
+        "evidence": written or ("no file of it was written" if head else _NONE),
+    }
     shown = [
         (r.description.split(":")[0], r.ci_low_pct, r.effect_pct, r.ci_high_pct)
         for r in rows

@@ -15,6 +15,7 @@ from ooda_dagster.ledger.tables.base import SCHEMA, metadata
 from ooda_dagster.ledger.tables.concepts import concept, concept_event, concept_progress
 from ooda_dagster.ledger.tables.cycles import analyze_queue, cycle, cycle_run, dead_letter, message, target
 from ooda_dagster.ledger.tables.days import workload_day
+from ooda_dagster.ledger.tables.evidence import evidence_file, judged
 from ooda_dagster.ledger.tables.plans import plan_check, plan_log_position, plan_use, regression, statement_plan
 from ooda_dagster.ledger.tables.requests import (
     request_batch,
@@ -48,9 +49,11 @@ __all__ = [
     "cycle",
     "cycle_run",
     "dead_letter",
+    "evidence_file",
     "hypothesis",
     "improvement_history",
     "journal",
+    "judged",
     "message",
     "metadata",
     "plan_check",
