@@ -7,13 +7,12 @@ no number of a centroid leaves the ledger. The table belongs to the role that ac
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ooda_dagster.actions.base import Applied, Presence, Say, SupersededError, UndoKind
+from ooda_dagster.actions.members import Given, why_stale
 from ooda_dagster.actions.sending import own_comment, send, signed
 from ooda_dagster.actions.tries import briefly
 from ooda_dagster.core.change_types import HypothesisType
@@ -28,49 +27,18 @@ from ooda_dagster.core.concept_binding import (
     grants,
     mapping_of,
 )
-from ooda_dagster.core.concept_identity import told
-from ooda_dagster.core.concepts import assign
 from ooda_dagster.core.identifiers import OWN_COMMENT, quote_literal
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.actions import Proposal
-from ooda_dagster.ledger.concepts import MISSING, Concept, shape
+from ooda_dagster.ledger.concepts import MISSING, Concept
 from ooda_dagster.targets.base import Acting, MissingRightError, Observing, RefusedError, TargetError
-from ooda_dagster.targets.embeddings import ConceptTable, EmbeddingPage, comparable
+from ooda_dagster.targets.embeddings import ConceptTable
 
 _SAY_EVERY_S = 5.0
 #: The server's code for "other objects depend on it".
 _DEPENDED_ON = "2BP01"
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the ledger knows of the concepts of a target. events: what became of this one since it was proposed."""
-
-    table: str
-    model: str | None
-    dimensions: int
-    concepts: Sequence[Concept]
-    events: Sequence[dict[str, Any]]
-    say: Say
-
-    def wanted(self, concept_id: str) -> Concept | None:
-        return next((c for c in self.concepts if c.concept_id == concept_id), None)
-
-    @property
-    def digest(self) -> str:
-        """Of all centroids and radii: another drawing of the concepts puts other rows into them."""
-        parts = [f"{c.concept_id} {c.radius!r} ".encode() + (c.centroid or b"") for c in self.concepts]
-        return hashlib.sha256(b"".join(sorted(parts))).hexdigest()
-
-    def members(self, page: EmbeddingPage, concept_id: str) -> list[Any]:
-        """Ids of the rows of a page that are of a concept."""
-        of_space = [c for c in self.concepts if len(c.vector) == self.dimensions]
-        usable = comparable(page, self.model, self.dimensions)
-        labels = assign(usable.vectors, *shape(of_space, self.dimensions))
-        mine = [n for n, c in enumerate(of_space) if c.concept_id == concept_id]
-        return [page.ids[p] for p in usable.positions[labels == mine[0]]] if mine else []
 
 
 class BindConcept:
@@ -86,7 +54,7 @@ class BindConcept:
             "action_type": self.name,
             "identity": wanted.identity,
             "description": f"Bind {wanted.new_rows:,} rows of {wanted.source} to concept {wanted.concept_id}",
-            "statements": [wanted.create, wanted.insert],
+            "statements": [wanted.create, wanted.grant, wanted.insert],
             "undo": [wanted.delete, DROP],
             "undo_kind": self.undo_kind,
             "relation": wanted.source,
@@ -140,7 +108,7 @@ class BindConcept:
                 raise SupersededError(f"{wanted.source} is another table now, or its ids are of another type")
         there = _seen(action, session)
         if there.oid is None and not there.may_create:
-            raise MissingRightError(f"{TABLE} cannot be made: {grants(session.role, wanted.owner)}")
+            raise MissingRightError(f"{TABLE} cannot be made: {' '.join(grants(session.role, [wanted.owner]))}")
 
     def snapshot(self, action: Action, session: Observing) -> dict[str, Any]:
         """table: our table's oid, None where this action makes it. shape: digest of the concepts."""
@@ -169,7 +137,7 @@ class BindConcept:
         return Applied(there.oid, sent, {"rows": written, "table": TABLE})
 
     def _table(self, action: Action, session: Acting, settings: Settings, sent: list[str]) -> ConceptTable:
-        """Make our table unless it is there, and sign it where this action made it."""
+        """Make our table unless it is there; then open it to the owner of the embeddings, and sign it."""
         wanted, there = Binding(**action.spec), _seen(action, session)
         if there.oid is None:
             send(action, session, settings, wanted.create)
@@ -178,8 +146,10 @@ class BindConcept:
         if there.columns != wanted.columns:
             raise SupersededError(f"somebody made another table {TABLE} meanwhile: it is theirs")
         if there.comment is None and action.prior_state["table"] is None:
-            sent.append(f"COMMENT ON TABLE {TABLE} IS {quote_literal(own_comment(action))}")
-            send(action, session, settings, sent[-1])
+            comment = f"COMMENT ON TABLE {TABLE} IS {quote_literal(own_comment(action))}"
+            for statement in (wanted.grant, comment):  # the comment last: with it, the table is as it should be
+                sent.append(statement)
+                send(action, session, settings, statement)
         return there
 
     def _write(self, action: Action, session: Acting, settings: Settings, after: str | None) -> int:
@@ -266,16 +236,6 @@ class BindConcept:
 def binding_spec(wanted: Binding) -> dict[str, Any]:
     """A Binding as the ledger keeps it."""
     return asdict(wanted)
-
-
-def why_stale(wanted: Binding, concept: Concept | None, events: Sequence[dict[str, Any]]) -> str:
-    """Why what was proposed of a concept holds no more, by name; nothing where it does."""
-    if concept is not None and concept.version == wanted.version:
-        return ""
-    what = next((told(e) for e in events if e["kind"] != "missing"), "")
-    if concept is None:
-        return f"since it was proposed, concept {what or f'{wanted.concept_id} is gone'}"
-    return f"since it was proposed, concept {what or f'{wanted.concept_id} has got other members'}"
 
 
 def _current(wanted: Binding, known: Given) -> Concept:

@@ -55,6 +55,10 @@ class Binding:
         )
 
     @property
+    def grant(self) -> str:
+        return f"GRANT SELECT ON {TABLE} TO {quote_identifier(self.owner)}"
+
+    @property
     def insert(self) -> str:
         return (
             f"INSERT INTO {TABLE} (atom_id, concept_id, action_id) "  # noqa: S608
@@ -101,14 +105,10 @@ def array_of(ids: Iterable[Any]) -> str:
     return "{" + ",".join(f'"{i}"' for i in escaped) + "}"
 
 
-def grants(role: str, reader: str = "") -> str:
-    """What a role needs to make the table, and the owner of the embeddings to read it: for a DBA to run."""
-    user = quote_identifier(role)
-    text = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {user};"
-    if not reader:
-        return text
-    owner = quote_identifier(reader)
-    return (
-        f"{text} GRANT USAGE ON SCHEMA {SCHEMA} TO {owner}; ALTER DEFAULT PRIVILEGES FOR ROLE {user} IN SCHEMA "
-        f"{SCHEMA} GRANT SELECT ON TABLES TO {owner};"
-    )
+def grants(role: str, readers: Iterable[str]) -> list[str]:
+    """What a role needs to make the table, and who owns embeddings to reach it: for a DBA to run."""
+    return [
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA};",
+        f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {quote_identifier(role)};",
+        *(f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quote_identifier(reader)};" for reader in readers),
+    ]

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from ooda_dagster.actions.bind_concept import binding_spec, why_stale
+from ooda_dagster.actions.bind_concept import binding_spec
+from ooda_dagster.actions.members import why_stale
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.concept_binding import ROW_BYTES, Binding, mapping_of
