@@ -118,7 +118,8 @@ def test_it_waits_for_a_person_in_every_mode_and_shows_what_it_would_do(space: S
     assert ended.results.queued_actions == 4
     one = waiting[0]
     assert one.statements[0].startswith(f"CREATE TABLE IF NOT EXISTS {TABLE} (atom_id bigint NOT NULL")
-    assert f"INSERT INTO {TABLE}" in one.statements[1]
+    assert one.statements[1] == f"GRANT SELECT ON {TABLE} TO {APP_ROLE}"
+    assert f"INSERT INTO {TABLE}" in one.statements[2]
     assert one.undo[0].startswith(f"DELETE FROM {TABLE}")
     assert f"DROP TABLE {TABLE}" in one.undo[1]
     assert [p.binding for p in ended.observation.patterns] == [""] * 4
