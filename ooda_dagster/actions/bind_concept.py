@@ -140,7 +140,7 @@ class BindConcept:
         """Make our table unless it is there; then open it to the owner of the embeddings, and sign it."""
         wanted, there = Binding(**action.spec), _seen(action, session)
         if there.oid is None:
-            send(action, session, settings, wanted.create)
+            _send(action, session, settings, wanted.create)
             sent.append(wanted.create)
             there = _seen(action, session)
         if there.columns != wanted.columns:
@@ -149,7 +149,7 @@ class BindConcept:
             comment = f"COMMENT ON TABLE {TABLE} IS {quote_literal(own_comment(action))}"
             for statement in (wanted.grant, comment):  # the comment last: with it, the table is as it should be
                 sent.append(statement)
-                send(action, session, settings, statement)
+                _send(action, session, settings, statement)
         return there
 
     def _write(self, action: Action, session: Acting, settings: Settings, after: str | None) -> int:
@@ -169,7 +169,7 @@ class BindConcept:
                     raise TargetError(f"{wanted.source} was dropped, replaced or closed to us meanwhile")
                 page = table.page(after, limit=wanted.page_rows)
             if ids := known.members(page, wanted.concept_id):
-                send(action, session, settings, wanted.insert, values=[action.action_id, array_of(ids)])
+                _send(action, session, settings, wanted.insert, action.action_id, array_of(ids))
             after = page.last or after
             read, written = read + page.n, written + len(ids)
             if page.n < wanted.page_rows:
@@ -205,7 +205,7 @@ class BindConcept:
                 raise MissingRightError(f"rows of {TABLE} cannot be deleted by {session.role}: it belongs to another")
             if time.monotonic() - began > settings.acting.build_timeout_s:
                 raise TargetError("it took longer than acting.build_timeout_s")
-            send(action, session, settings, statement, values=[action.action_id])
+            _send(action, session, settings, statement, action.action_id)
             sent = [statement]
         return sent
 
@@ -257,6 +257,11 @@ def _seen(action: Action, session: Observing | Acting) -> ConceptTable:
     return session.concept_table(
         SCHEMA, NAME, kept=columns(), concept_id=action.spec["concept_id"], action_id=action.action_id
     )
+
+
+def _send(action: Action, session: Acting, settings: Settings, statement: str, *values: str) -> None:
+    """As the role that acts; it names nothing of the user's."""
+    send(action, session, settings, statement, values=values, pinned=True)
 
 
 def _made(action: Action, there: ConceptTable) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from ooda_dagster.actions.bind_concept import binding_spec
@@ -25,6 +26,7 @@ from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.targets.base import Observing, RefusedError, TargetError
 from ooda_dagster.targets.embeddings import rows_of_page
 
+_OVER = (State.REJECTED, State.FAILED, State.REVERTED)
 #: The document's priority of this type.
 PRIORITY = 3
 
@@ -41,8 +43,9 @@ def propose_bindings(loop: Loop, session: Observing) -> list[Hypothesis]:
     good = [c for c in loop.ledger.concepts.list(loop.name) if not _misses(c, known.get(c.concept_id), policy)]
     if not good:
         return []
-    waiting = {i for i, b in known.items() if b.under_way is not None}
-    good.sort(key=lambda c: c.concept_id not in waiting)  # stable: by size otherwise
+    waiting, refused = {i for i, b in known.items() if b.under_way is not None}, _refused(loop)
+    # Stable: by size otherwise. What policy will deny anyway takes nobody's place.
+    good.sort(key=lambda c: (c.concept_id in refused, c.concept_id not in waiting))
     try:
         return [
             _hypothesis(loop, c, wanted_binding(loop, session, progress, c, known.get(c.concept_id)))
@@ -51,6 +54,13 @@ def propose_bindings(loop: Loop, session: Observing) -> list[Hypothesis]:
     except TargetError as error:
         loop.say(f"no binding of concepts is proposed: {error}")
         return []
+
+
+def _refused(loop: Loop) -> set[str]:
+    """Concepts whose binding was rejected, failed or was undone within `acting.failure_memory_h`."""
+    since = loop.clock() - timedelta(hours=loop.settings.acting.failure_memory_h)
+    over = loop.ledger.actions.list(loop.name, states=_OVER, since=since)
+    return {a.spec["concept_id"] for a in over if a.action_type == HypothesisType.CONCEPT}
 
 
 def _misses(concept: Concept, bound: BoundConcept | None, policy: Concepts) -> str:

@@ -41,7 +41,7 @@ def test_what_was_split_or_took_in_another_is_something_else_whatever_it_kept() 
     merged = matched([0] * 12 + [1] * 8, [0] * 20)
     assert (split.ids, split.changed) == (["n0", "o0"], {"o0"})
     assert (merged.ids, merged.changed) == (["o0"], {"o0"})
-    assert matched([], [0] * 9).changed == frozenset()
+    assert matched([-1] * 9, [0] * 9).changed == frozenset()
 
 
 def test_a_cluster_of_rows_that_were_in_none_is_born() -> None:

@@ -327,6 +327,31 @@ def test_what_was_rejected_is_not_proposed_again_for_a_while(space: Space) -> No
     cycled(space)
     states = [a.state for a in actions(space) if a.identity == action.identity]
     assert states == [State.REJECTED, State.DENIED]
+    space.set(bind_at_once=3)
+    assert action.identity not in {h.identity for h in hypotheses(space)}
+
+
+def test_operators_of_somebodys_are_not_asked(space: Space) -> None:
+    space.write(600)
+    cycled(space)
+    trap = "language plpgsql as $$ begin raise exception 'trapped'; end $$"
+    space.database.execute(
+        f"create function public.trap(text, text) returns bool {trap};"
+        f"create function public.trap(uuid, uuid) returns bool {trap};"
+        "create operator public.= (leftarg = text, rightarg = text, function = public.trap);"
+        "create operator public.= (leftarg = uuid, rightarg = uuid, function = public.trap);"
+        f"alter role {ACT_ROLE} in database {space.database.name} set search_path = public, pg_catalog"
+    )
+    try:
+        action = approved(space, next(iter(space.sizes)))
+        cycled(space)
+        assert now(space, action).state == State.VERIFYING
+        assert rollback(space.loop, now(space, action), by="ann").action.state == State.REVERTED
+    finally:
+        space.database.execute(
+            f"alter role {ACT_ROLE} in database {space.database.name} reset search_path;"
+            "drop function public.trap(text, text) cascade; drop function public.trap(uuid, uuid) cascade"
+        )
 
 
 def test_a_table_that_cannot_be_locked_for_long_is_tried_again(space: Space) -> None:

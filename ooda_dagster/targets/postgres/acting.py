@@ -118,11 +118,19 @@ class PostgresActing:
         return next(iter(self._rows(doing, asked, values or None)), None)
 
     def execute(
-        self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float, values: Sequence[str] = ()
+        self,
+        statement: str,
+        *,
+        role: str | None,
+        lock_timeout_s: float,
+        timeout_s: float,
+        values: Sequence[str] = (),
+        pinned: bool = False,
     ) -> None:
         """Run one journalled statement outside a transaction, as `role` where the session may become it.
 
-        values: of its parameters $1, $2 ..., which the journal does not hold.
+        values: of its parameters $1, $2 ..., which the journal does not hold. pinned: it names nothing of the user's;
+        names and operators in it are the server's own.
         """
         limits = {"lock_timeout": lock_timeout_s, "statement_timeout": timeout_s}
         try:
@@ -130,7 +138,8 @@ class PostgresActing:
                 self.connection.execute(trusted(f"set {name} = '{int(seconds * 1000)}ms' {MARKER}"))
             became = role is not None and self._become(role)
             try:
-                give_path(self.connection)  # a person's operator class or function is found as they would find it
+                if not pinned:  # a person's operator class or function is found as they would find it
+                    give_path(self.connection)
                 self._send(statement, values)
             except psycopg.Error:
                 self._come_back(became)
