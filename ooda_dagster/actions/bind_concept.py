@@ -87,8 +87,8 @@ class BindConcept:
         concept = _current(wanted, known)
         if concept.state == MISSING:
             raise RefusedError(f"the last discovery did not find concept {wanted.concept_id}; the next one may")
-        if known.table != wanted.source or mapping_of(settings.concepts) != wanted.mapping:
-            raise SupersededError(f"embeddings are read otherwise now than when {wanted.concept_id} was approved")
+        if why := _read_otherwise(wanted, known, settings):
+            raise SupersededError(why)
         there = _seen(action, session)
         if there.oid is not None and there.columns != wanted.columns:
             raise RefusedError(
@@ -100,13 +100,16 @@ class BindConcept:
         """Can the role that acts read the embeddings, and write the table? For `actions.given`."""
         wanted = Binding(**action.spec)
         with session.embeddings(settings.concepts, role=wanted.owner) as table:
-            if table is None and session.relation_name(wanted.source_oid) is None:
-                raise SupersededError(f"{wanted.source} does not exist any more")
-            if table is None:
-                raise MissingRightError(f"{wanted.source} cannot be read. {session.grant_for(wanted.owner)}")
-            if (table.oid, table.id_type) != (wanted.source_oid, wanted.id_type):
-                raise SupersededError(f"{wanted.source} is another table now, or its ids are of another type")
+            found = (table.oid, table.id_type) if table is not None else None
+        if found is None and session.relation_name(wanted.source_oid) is None:
+            raise SupersededError(f"{wanted.source} does not exist any more")
+        if found is None:
+            raise MissingRightError(f"{wanted.source} cannot be read. {session.grant_for(wanted.owner)}")
+        if found != (wanted.source_oid, wanted.id_type):
+            raise SupersededError(f"{wanted.source} is another table now, or its ids are of another type")
         there = _seen(action, session)
+        if there.oid is not None and not there.readable:
+            raise MissingRightError(f"{TABLE} belongs to another role than {session.role}: give it to that role")
         if there.oid is None and not there.may_create:
             raise MissingRightError(f"{TABLE} cannot be made: {' '.join(grants(session.role, [wanted.owner]))}")
 
@@ -122,7 +125,8 @@ class BindConcept:
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
         """Go on from wherever an earlier try, or a dead worker, ended."""
         wanted, known, sent = Binding(**action.spec), _given(action), list[str]()
-        if why := why_stale(wanted, known.wanted(wanted.concept_id), known.events):
+        stale = why_stale(wanted, known.wanted(wanted.concept_id), known.events)
+        if why := stale or _read_otherwise(wanted, known, settings):
             raise TargetError(why)
         there = self._table(action, session, settings, sent)
         if there.bound and known.digest != action.prior_state["shape"]:  # what is bound is of another drawing
@@ -244,6 +248,12 @@ def _current(wanted: Binding, known: Given) -> Concept:
         raise SupersededError(why)
     assert concept is not None
     return concept
+
+
+def _read_otherwise(wanted: Binding, known: Given, settings: Settings) -> str:
+    if known.table == wanted.source and mapping_of(settings.concepts) == wanted.mapping:
+        return ""
+    return f"embeddings are read otherwise now than when {wanted.concept_id} was approved"
 
 
 def _given(action: Action) -> Given:

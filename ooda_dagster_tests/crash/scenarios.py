@@ -93,8 +93,8 @@ def _concept(stage: Stage) -> Proposal:
     """The larger of two concepts, whose members lie in two pages."""
     loop = _keen(stage.loop)
     with loop.target.observing("test") as session:
-        wanted = propose_bindings(loop, session)[0]
-    return TYPES[HypothesisType.CONCEPT].propose(wanted.evidence["spec"])
+        specs = [h.evidence["spec"] for h in propose_bindings(loop, session)]
+    return TYPES[HypothesisType.CONCEPT].propose(max(specs, key=lambda spec: spec["new_rows"]))
 
 
 _ANALYZE = Statement("analyze", held_by=_HOLD, again=True)

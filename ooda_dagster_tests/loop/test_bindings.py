@@ -161,7 +161,7 @@ def test_an_approved_concept_is_bound_row_by_row_and_taken_back_exactly(space: S
     assert {now(space, a).state for a in (one, other)} == {State.REVERTED}
 
 
-@pytest.mark.parametrize("kind", ["uuid", "text"])
+@pytest.mark.parametrize("kind", ["uuid", pytest.param("text", marks=pytest.mark.slow)])
 def test_ids_of_any_kind_and_arrays_are_bound(kind: str, space: Space) -> None:
     space.write(600)
     names = "gen_random_uuid()" if kind == "uuid" else "format('a \"%s\\, é', atom_embedding_id)"
@@ -181,6 +181,7 @@ def test_ids_of_any_kind_and_arrays_are_bound(kind: str, space: Space) -> None:
     space.run("drop table named")
 
 
+@pytest.mark.slow
 def test_a_concept_that_was_split_since_supersedes_what_waits_and_what_was_approved(space: Space) -> None:
     def arc(gap: bool) -> np.ndarray:
         chance = np.random.default_rng(3)
@@ -219,6 +220,7 @@ def test_a_concept_that_was_split_since_supersedes_what_waits_and_what_was_appro
     assert bound(space) == {}
 
 
+@pytest.mark.slow
 def test_rows_that_came_since_are_proposed_and_undone_by_themselves(space: Space) -> None:
     space.write(800, concepts=slice(0, 2))
     cycled(space)
@@ -258,6 +260,7 @@ def test_without_the_right_it_waits_and_names_the_grant(space: Space) -> None:
     assert now(space, action).state == State.VERIFYING
 
 
+@pytest.mark.slow
 def test_a_table_of_somebodys_is_left_alone(space: Space) -> None:
     space.write(600)
     cycled(space)
@@ -281,6 +284,7 @@ def test_a_view_on_the_table_keeps_it_and_not_its_rows(space: Space) -> None:
     space.database.execute("drop view public.bound")
 
 
+@pytest.mark.slow
 def test_what_a_person_emptied_is_let_go_of(space: Space) -> None:
     space.write(600)
     cycled(space)
@@ -289,6 +293,32 @@ def test_what_a_person_emptied_is_let_go_of(space: Space) -> None:
     space.database.execute(f"truncate {TABLE}")
     observe(space.loop, begun(space.loop))
     assert (now(space, action).state, now(space, action).revert_reason) == (State.REVERTED, "somebody dropped it")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_waits_and_another_table_or_mapping_supersedes(space: Space) -> None:
+    space.write(600)
+    cycled(space)
+    one, other, third = (approved(space, c) for c in list(space.sizes)[:3])
+    membership = f"{APP_ROLE} {{}} {ACT_ROLE}"
+    space.database.execute(f"revoke {membership.format('from')}")
+    try:
+        (outcome,) = space.loop.executor("ann").apply([now(space, one)])
+        assert outcome.action.state == State.APPROVED
+        assert f"GRANT {APP_ROLE} TO {ACT_ROLE} WITH INHERIT FALSE, SET TRUE" in outcome.note
+    finally:
+        space.database.execute(f"grant {membership.format('to')} with inherit false, set true")
+    before = space.loop
+    space.set(id="atom_embedding_id + 1")
+    (outcome,) = space.loop.executor("ann").apply([now(space, one)])
+    assert (outcome.action.state, "are read otherwise now" in outcome.note) == (State.SUPERSEDED, True)
+    space.loop = before
+    space.run("alter table atom_embeddings rename to was; create table atom_embeddings (like was including all)")
+    (outcome,) = space.loop.executor("ann").apply([now(space, other)])
+    assert (outcome.action.state, "is another table now" in outcome.note) == (State.SUPERSEDED, True)
+    space.run("drop table atom_embeddings; drop table was")
+    (outcome,) = space.loop.executor("ann").apply([now(space, third)])
+    assert (outcome.action.state, "does not exist any more" in outcome.note) == (State.SUPERSEDED, True)
 
 
 def test_rows_that_cannot_be_written_leave_nothing(space: Space) -> None:
@@ -331,6 +361,7 @@ def test_what_was_rejected_is_not_proposed_again_for_a_while(space: Space) -> No
     assert action.identity not in {h.identity for h in hypotheses(space)}
 
 
+@pytest.mark.slow
 def test_operators_of_somebodys_are_not_asked(space: Space) -> None:
     space.write(600)
     cycled(space)
@@ -354,6 +385,7 @@ def test_operators_of_somebodys_are_not_asked(space: Space) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_table_that_cannot_be_locked_for_long_is_tried_again(space: Space) -> None:
     space.write(600)
     cycled(space)
