@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ooda_dagster.actions.analyze import Analyze
 from ooda_dagster.actions.base import ActionType
+from ooda_dagster.actions.bind_concept import BindConcept
 from ooda_dagster.actions.create_index import CreateIndex
 from ooda_dagster.actions.create_index_partitioned import CreatePartitionedIndex
 from ooda_dagster.actions.create_statistics import CreateStatistics
@@ -15,5 +16,6 @@ _ALL: tuple[ActionType, ...] = (
     Analyze(),
     CreateStatistics(),
     SetStatisticsTarget(),
+    BindConcept(),
 )
 TYPES: dict[str, ActionType] = {kind.name: kind for kind in _ALL}

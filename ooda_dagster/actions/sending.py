@@ -32,6 +32,7 @@ def send(
     *,
     timeout_s: float = 0,
     values: Sequence[str] = (),
+    pinned: bool = False,
 ) -> None:
     """Run one statement as the owner; where nothing is said of its time, twice what a lock is waited for."""
     limits = settings.acting
@@ -41,6 +42,7 @@ def send(
         lock_timeout_s=limits.lock_timeout_s,
         timeout_s=timeout_s or 2 * limits.lock_timeout_s,
         values=values,
+        pinned=pinned,
     )
 
 

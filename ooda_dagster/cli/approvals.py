@@ -13,6 +13,7 @@ from ooda_dagster.cli.actions import IdArgument, as_dict
 from ooda_dagster.cli.output import emit, errors, out, shown
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import WAITING, State
 from ooda_dagster.core.settings import Mode, Settings
 from ooda_dagster.core.text import size
@@ -161,7 +162,9 @@ def _show(action: Action) -> None:
         out.print(f"    undo  {note}", markup=False)
     if expected := action.predicted.get("bytes"):
         saved = action.predicted.get("saved_ms_per_hour")
-        gain = f", saves {saved / 1000:,.1f} s/h" if saved is not None else ""
+        gain = ""
+        if saved is not None and changes_statements(action.action_type):
+            gain = f", saves {saved / 1000:,.1f} s/h"
         out.print(f"    size  {size(expected)}{gain}", markup=False)
     if action.expires_at and action.state in WAITING:
         out.print(f"    until {iso(action.expires_at)}", markup=False)

@@ -9,7 +9,7 @@ from ooda_dagster.cli.output import out, table
 from ooda_dagster.core.seen import ConceptSeen, EmbeddingsSeen
 from ooda_dagster.core.wire import iso
 
-_COLUMNS = ["concept", "rows", "share %", "coherence", "density", "buckets", "state", "since", "last seen"]
+_COLUMNS = ["concept", "rows", "share %", "coherence", "density", "state", "since", "last seen", "bound", "action"]
 
 
 def show_concepts(seen: EmbeddingsSeen, patterns: Sequence[ConceptSeen]) -> None:
@@ -27,6 +27,6 @@ def show_concepts(seen: EmbeddingsSeen, patterns: Sequence[ConceptSeen]) -> None
 
 def _row(p: ConceptSeen) -> tuple[Any, ...]:
     return (
-        p.concept_id, p.cluster_size, 100 * p.share, p.coherence, p.density, p.spatial_buckets, p.state,
-        iso(p.first_seen_at), iso(p.last_seen_at),
+        p.concept_id, p.cluster_size, 100 * p.share, p.coherence, p.density, p.state,
+        iso(p.first_seen_at), iso(p.last_seen_at), p.binding or "no", p.action_id,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from ooda_dagster.cli.session import (
     configuration,
     with_dagster,
 )
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.messages import Observation, Scope, Verdicts
 from ooda_dagster.core.text import cut, many, size
 from ooda_dagster.core.wire import iso
@@ -232,7 +233,7 @@ def _hypotheses(ran: CycleRun) -> None:
                     h.saved_ms_per_hour / 1000,
                     h.write_ms_per_hour / 1000,
                     _rule(ran, h.hypothesis_id),
-                    f"{h.statements[0]};",
+                    f"{h.statements[0]};" if changes_statements(h.hypothesis_type) else h.description,
                 )
                 for h in found.hypotheses
             ],

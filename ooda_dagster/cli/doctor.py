@@ -13,6 +13,7 @@ from ooda_dagster.cli.rights import membership
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, UrlOption, configuration
 from ooda_dagster.config import Config, ConnectionReferenceError, Reference, TargetConfig, load_config
 from ooda_dagster.config.servers import ledger_cluster
+from ooda_dagster.core.concept_binding import NAME, SCHEMA, TABLE, grants
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.core.text import many
@@ -130,6 +131,7 @@ def _target(config: TargetConfig) -> Iterator[Row]:
             seen = session.capabilities()
             activity = session.activity()
             asks = list(_requests(name, session, config, seen))
+            owner = _owner_of_embeddings(session, config)
     except (TargetError, ConnectionReferenceError) as error:
         yield Row(name, "observing", "fail", str(error), f"the connection is {config.observe}")
         return
@@ -141,7 +143,7 @@ def _target(config: TargetConfig) -> Iterator[Row]:
         yield Row(name, "free disk space", "warn", "cannot be seen from here", "acting.unknown_disk_max_share guards")
     yield Row(name, "mode", "ok", str(config.settings.mode))
     if config.act is not None:
-        yield from _acting(config, config.act, seen)
+        yield from _acting(config, config.act, seen, owner)
     elif seen.in_recovery and config.settings.mode.acts:
         yield Row(name, "standby", "fail", "a standby cannot be changed", "give act the primary's connection")
 
@@ -224,17 +226,39 @@ def _files(name: str, mapped: Requests) -> Iterator[Row]:
         yield Row(name, what, "warn", f"no file matches {mapped.parquet} yet", "requests.parquet: a path with * and **")
 
 
-def _acting(config: TargetConfig, reference: Reference, seen: Capabilities) -> Iterator[Row]:
+def _owner_of_embeddings(session: PostgresObserving, config: TargetConfig) -> str | None:
+    """Whose the embeddings are, where concepts may be bound."""
+    try:
+        table = session.embedding_table(config.settings.concepts) if config.settings.concepts.bind else None
+    except TargetError:  # told by its own row
+        return None
+    return table.owner if table else None
+
+
+def _acting(config: TargetConfig, reference: Reference, seen: Capabilities, embeddings_of: str | None) -> Iterator[Row]:
     name = config.name
     try:
         with PostgresTarget(name, config.observe.resolve(), reference.resolve()).acting("doctor") as session:
             rows = list(_acting_rights(name, session, seen.major))
+            rows += _binding_rights(name, session, embeddings_of)
     except (TargetError, ConnectionReferenceError) as error:
         yield Row(name, "acting", "fail", str(error), f"the connection is {reference}")
         return
     yield Row(name, "acting", "ok", "connects, and holds its session")
     yield from rows
     yield _undo_of_analyze(config, seen)
+
+
+def _binding_rights(name: str, session: PostgresActing, embeddings_of: str | None) -> Iterator[Row]:
+    """Whether concepts could be bound, once a person approved it."""
+    if embeddings_of is None:
+        return
+    there = session.concept_table(SCHEMA, NAME, kept=(), concept_id="", action_id="")
+    if there.oid is not None or there.may_create:
+        yield Row(name, "binding of concepts", "ok", f"may write {TABLE}, after approval")
+        return
+    remedy = " ".join(grants(session.role, [embeddings_of]))
+    yield Row(name, "binding of concepts", "warn", f"this role may not make {TABLE} (optional)", remedy)
 
 
 def _undo_of_analyze(config: TargetConfig, seen: Capabilities) -> Row:

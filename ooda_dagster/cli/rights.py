@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from importlib.resources import files
 
+from ooda_dagster.core.concept_binding import grants
 from ooda_dagster.core.identifiers import quote_identifier
 
 #: From this major version on, a membership says whether the member inherits, and whether it may SET ROLE.
@@ -53,7 +54,14 @@ def script(
     parts = [_template(name, managed) for name in _LEVELS[:level]]
     selects = _selects(schemas or (("public",) if managed == Managed.AZURE else ()), owners)
     text = "".join(parts).replace("{preload}", _PRELOAD[managed]).replace("{select}", selects)
-    return text + _acting(owners, major) + _template("requests.sql", managed)
+    return text + _acting(owners, major) + _template("requests.sql", managed) + _binding(owners)
+
+
+def _binding(owners: Sequence[str]) -> str:
+    if not owners:
+        return ""
+    title = "-- Optional: a place for which concept each embedding is of, once you approved it (docs/concepts.md)."
+    return "\n".join(["", title, *grants("ooda_act", owners), ""])
 
 
 def _template(name: str, managed: Managed | None) -> str:

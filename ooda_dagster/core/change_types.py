@@ -15,6 +15,7 @@ class HypothesisType(StrEnum):
     ANALYZE = "UpdateStatistics"
     EXTENDED_STATISTICS = "ExtendedStatistics"
     STATISTICS_TARGET = "StatisticsTarget"
+    CONCEPT = "ConceptDiscovery"
 
 
 def is_statistics(action_type: str) -> bool:
@@ -24,6 +25,11 @@ def is_statistics(action_type: str) -> bool:
         HypothesisType.EXTENDED_STATISTICS,
         HypothesisType.STATISTICS_TARGET,
     )
+
+
+def changes_statements(action_type: str) -> bool:
+    """Whether it can make a statement faster or slower; what cannot is judged by no statement's work."""
+    return action_type != HypothesisType.CONCEPT
 
 
 def group_of(action_type: str, spec: Mapping[str, Any]) -> frozenset[str]:

@@ -7,9 +7,9 @@ are not the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -35,12 +35,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Matching:
-    """ids: of each new cluster. missing, gone: of old concepts that have none; kept for a while, or ended."""
+    """ids: of each new cluster. missing, gone: of old concepts that have none; kept for a while, or ended.
+
+    changed: ids of old concepts that go on as something else: split, merged, or with too few members in common.
+    """
 
     ids: list[str]
     events: list[Event] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    changed: frozenset[str] = frozenset()
 
 
 def match(
@@ -52,11 +56,13 @@ def match(
     floor: float,
     absences: int,
     name: Callable[[int], str],
+    same: float = 0.0,
 ) -> Matching:
     """Give each of the new `clusters` the id of an old concept or, by its position, a new `name`.
 
     known: id of each old concept, and in how many discoveries in a row it was missing. old, new: (n,) of each row of
-    the sample, positions in `known` and of the new cluster, -1 for none.
+    the sample, positions in `known` and of the new cluster, -1 for none. floor: Jaccard similarity below which a
+    concept is another one; same: below which it is the same one, changed.
     """
     common = _common(old, new, len(known), clusters)
     of_old = np.bincount(old[old >= 0], minlength=len(known)).astype(float)
@@ -100,7 +106,23 @@ def match(
             if not absent:
                 events.append(Event("missing", concept_id))
     events += [Event("born", ids[j]) for j in range(clusters) if j not in taken and j not in explained]
-    return Matching(ids, events, missing, gone)
+    changed = {known[i][0] for i, j in heir.items() if alike[i, j] < same}
+    changed |= {e.concept_id for e in events if e.kind in ("split", "merged")}
+    return Matching(ids, events, missing, gone, frozenset(changed & set(taken.values())))
+
+
+def told(event: Mapping[str, Any]) -> str:
+    """What became of a concept, in words; of an event's kind, concept_id and related."""
+    related = ", ".join(event["related"])
+    words = {
+        "born": "is new",
+        "split": f"was split; new: {related or 'none'}",
+        "merged": f"took in {related or 'a part of another'}",
+        "missing": "was not found this time",
+        "returned": "was found again",
+        "gone": "is gone",
+    }
+    return f"{event['concept_id']} {words[event['kind']]}"
 
 
 def _common(old: Ints, new: Ints, olds: int, news: int) -> np.ndarray:

@@ -35,3 +35,10 @@ class Concepts(Group):
     same_share: Annotated[float, Field(gt=0, le=1)] = 0.3  # members in common, of all: less is another concept
     absences: PositiveInt = 2  # in so many discoveries in a row, until a concept is gone
     keep_d: Positive = 400
+    bind: bool = True  # whether it is proposed to write the members of good concepts into the target
+    bind_coherence: Share = 0.8
+    bind_rows: PositiveInt = 50  # fewest counted members
+    bind_max_rows: PositiveInt = 1_000_000  # most: a concept of more is not proposed
+    bind_discoveries: PositiveInt = 2  # in which it was found
+    bind_same_share: Annotated[float, Field(gt=0, le=1)] = 0.7  # members in common with before: else it changed
+    bind_at_once: PositiveInt = 10  # proposals that wait

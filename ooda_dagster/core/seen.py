@@ -125,7 +125,11 @@ class QueryStoreRecommendation(Item):
 
 
 class ConceptSeen(Item):
-    """A concept: embeddings that lie close together. `cluster_size`: rows counted since the last discovery."""
+    """A concept: embeddings that lie close together. `cluster_size`: rows counted since the last discovery.
+
+    version: rises when it goes on as something else. binding: in words, what became of writing its rows into the
+    target, by which action; bound_rows: that are written.
+    """
 
     concept_id: str
     cluster_size: int
@@ -139,6 +143,11 @@ class ConceptSeen(Item):
     state: str
     first_seen_at: Moment
     last_seen_at: Moment
+    discoveries: int = 1  # in which it was found
+    version: int = 1
+    binding: str = ""
+    bound_rows: int = 0
+    action_id: str = ""
 
 
 class EmbeddingsSeen(Body):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,11 @@ PRESENT, MISSING, GONE = "present", "missing", "gone"
 
 @dataclass(frozen=True)
 class Concept:
-    """One concept; the fields are the columns of the table. centroid: None once it is gone."""
+    """One concept; the fields are the columns of the table. centroid: None once it is gone.
+
+    discoveries: in how many it was found. version: rises when it is split, takes in another, or has few members left in
+    common with the last discovery; what was approved of it before is of another one.
+    """
 
     concept_id: str
     state: str
@@ -36,6 +40,8 @@ class Concept:
     buckets: int
     radius: float
     centroid: bytes | None
+    discoveries: int = 1
+    version: int = 1
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -111,8 +117,12 @@ class ConceptBook:
         gone: Sequence[str],
         events: Sequence[Event],
         keep_d: float,
+        changed: Collection[str] = (),
     ) -> None:
-        """Take a discovery: its concepts, what became of the others, and the counting that begins anew."""
+        """Take a discovery: its concepts, what became of the others, and the counting that begins anew.
+
+        changed: of those that were known before, the ids of those that are something else now.
+        """
         at, mine = progress.discovered_at, concept.c.target == target
         old = at - timedelta(days=keep_d)
         with connection(self._engine) as conn:
@@ -125,8 +135,12 @@ class ConceptBook:
                     conn.execute(sa.update(concept).where(mine, concept.c.concept_id.in_(ids)).values(**values))
             for each in found:
                 row = insert(concept).values(target=target, **asdict(each))
-                newer = {c.name: row.excluded[c.name] for c in concept.c if not c.primary_key}
+                newer: dict[str, sa.ColumnElement[Any]] = {
+                    c.name: row.excluded[c.name] for c in concept.c if not c.primary_key
+                }
                 del newer["first_seen_at"]
+                newer["discoveries"] = concept.c.discoveries + 1
+                newer["version"] = concept.c.version + int(each.concept_id in changed)
                 conn.execute(row.on_conflict_do_update(index_elements=["target", "concept_id"], set_=newer))
             if events:
                 told = {"target": target, "at": at, "analysis_id": progress.analysis_id}
@@ -143,6 +157,12 @@ class ConceptBook:
                 mine = sa.and_(concept.c.target == target, concept.c.concept_id == concept_id)
                 conn.execute(sa.update(concept).where(mine).values(n=concept.c.n + n))
             _store(conn, target, progress)
+
+
+def shape(known: Sequence[Concept], dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centroids (k, d) and radii (k,) as `core.concepts.assign` takes them."""
+    centroids = np.array([c.vector for c in known], dtype=np.float32).reshape(len(known), dimensions)
+    return centroids, np.array([c.radius for c in known], dtype=np.float32)
 
 
 def _of(table: sa.Table, target: str) -> sa.Select[Any]:

@@ -17,28 +17,24 @@ from typing import Any
 import numpy as np
 
 from ooda_dagster.core.concept_identity import Event, match
-from ooda_dagster.core.concept_vectors import Floats, Ints, unit
+from ooda_dagster.core.concept_vectors import Ints
 from ooda_dagster.core.concepts import NOISE, Clustering, assign, find_clusters
 from ooda_dagster.core.seen import BlindSpot
 from ooda_dagster.core.text import many
-from ooda_dagster.ledger.concepts import PRESENT, Concept, ConceptProgress
+from ooda_dagster.ledger.concepts import PRESENT, Concept, ConceptProgress, shape
 from ooda_dagster.loop.anomalies import seed_of
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.known_concepts import Seen, known_concepts
 from ooda_dagster.targets.base import Observing, TargetError
-from ooda_dagster.targets.embeddings import EmbeddingPage, EmbeddingTable
+from ooda_dagster.targets.embeddings import EmbeddingPage, EmbeddingTable, comparable, rows_of_page
 
 #: Most concepts of a message.
 _MOST = 50
 _SAY_EVERY_S = 5.0
-#: Of the numbers of a page, however many dimensions they have.
-_PAGE_BYTES = 32 << 20
 #: A discovery whose rows are still being counted is not made anew before it is so many times as old as others.
 _PATIENCE = 7
 #: The table holds less than this share of what was counted: it was emptied.
 _SHRUNK = 0.5
-
-ANOTHER_MODEL, ANOTHER_DIMENSION = "of another model", "of another dimension"
 
 
 def find_concepts(loop: Loop, session: Observing, analysis_id: str, *, scope: str, blind: list[BlindSpot]) -> Seen:
@@ -106,7 +102,7 @@ def _discover(
     began = time.monotonic()
     page = table.sample(policy.sample_rows, seed=seed)
     model, dimensions = _space(page, before)
-    vectors, _ = _of_space(page, model, dimensions)
+    vectors = comparable(page, model, dimensions).vectors
     found = find_clusters(vectors, policy, seed=seed)
     identity = {**here, "model": model, "dimensions": dimensions}
     known = loop.ledger.concepts.list(loop.name)
@@ -114,12 +110,13 @@ def _discover(
     known = [] if lost else known
     matching = match(
         [(c.concept_id, c.absences) for c in known],
-        assign(vectors, *_shape(known, dimensions)),
+        assign(vectors, *shape(known, dimensions)),
         found.labels,
         len(found.clusters),
         floor=policy.same_share,
         absences=policy.absences,
         name=lambda n: _name(analysis_id, n),
+        same=policy.bind_same_share,
     )
     quality = {**found.quality, "seed": seed, "own_buckets": page.buckets}
     progress = ConceptProgress(
@@ -133,6 +130,7 @@ def _discover(
         gone=[*matching.gone, *(c.concept_id for c in lost)],
         events=[*(Event("gone", c.concept_id) for c in lost), *matching.events],
         keep_d=policy.keep_d,
+        changed=matching.changed,
     )
     took = time.monotonic() - began
     loop.say(f"{many(len(found.clusters), 'concept')} in a sample of {len(vectors):,} embeddings ({took:.1f} s)")
@@ -180,24 +178,6 @@ def _space(page: EmbeddingPage, before: ConceptProgress | None) -> tuple[str | N
     return same if same is not None and counts[same] * 2 >= counts[most] else most
 
 
-def _of_space(page: EmbeddingPage, model: str | None, dimensions: int) -> tuple[Floats, Counter[str]]:
-    """Unit vectors of a page that can be compared (m, d), and how many cannot, by why."""
-    rejected = Counter({why: len(rows) for why, rows in page.rejected.items()})
-    for other, (positions, _) in page.vectors.items():
-        if other != dimensions:
-            rejected[ANOTHER_DIMENSION] += len(positions)
-    if dimensions not in page.vectors:
-        return np.zeros((0, dimensions), dtype=np.float32), rejected
-    positions, matrix = page.vectors[dimensions]
-    if any(page.models[p] != model for p in positions):
-        ours = np.array([page.models[p] == model for p in positions])
-        rejected[ANOTHER_MODEL] += int((~ours).sum())
-        matrix = matrix[ours]
-    vectors, _, unusable = unit(matrix)
-    rejected.update(unusable)
-    return vectors, rejected
-
-
 # ------------------------------------------------------------------ counting
 
 
@@ -219,22 +199,22 @@ def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress, *, most
         return
     model, dimensions = progress.space
     known = [c for c in loop.ledger.concepts.list(loop.name) if len(c.vector) == dimensions]
-    centroids, radii = _shape(known, dimensions)
-    chunk = min(loop.settings.concepts.chunk_rows, max(100, _PAGE_BYTES // (4 * max(dimensions, 1))))
+    centroids, radii = shape(known, dimensions)
+    chunk = rows_of_page(loop.settings.concepts.chunk_rows, dimensions)
     now = _Counted(progress.mark, np.zeros(len(known), dtype=np.int64))
     told = time.monotonic()
     try:
         while now.rows < most and not now.done:
             limit = int(min(chunk, most - now.rows))
             page = table.page(now.mark, limit=limit)
-            vectors, rejected = _of_space(page, model, dimensions)
-            labels = assign(vectors, centroids, radii)
+            usable = comparable(page, model, dimensions)
+            labels = assign(usable.vectors, centroids, radii)
             now = _Counted(
                 mark=page.last or now.mark,
                 sizes=now.sizes + np.bincount(labels[labels != NOISE], minlength=len(known)),
                 rows=now.rows + page.n,
                 noise=now.noise + int((labels == NOISE).sum()),
-                rejected=now.rejected + rejected,
+                rejected=now.rejected + usable.rejected,
                 done=page.n < limit,
             )
             if time.monotonic() - told > _SAY_EVERY_S:
@@ -255,8 +235,3 @@ def _count(loop: Loop, table: EmbeddingTable, progress: ConceptProgress, *, most
         )
         added = {c.concept_id: int(n) for c, n in zip(known, now.sizes, strict=True) if n}
         loop.ledger.concepts.counted(loop.name, after, added)
-
-
-def _shape(known: list[Concept], dimensions: int) -> tuple[Floats, Floats]:
-    centroids = np.array([c.vector for c in known], dtype=np.float32).reshape(len(known), dimensions)
-    return centroids, np.array([c.radius for c in known], dtype=np.float32)

@@ -9,6 +9,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Decision, Decisions, Hypotheses, Hypothesis
 from ooda_dagster.core.policy import Ruling, Situation, rule
 from ooda_dagster.ledger import Action
+from ooda_dagster.loop.bindings import supersede_stale
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.situation import POLICY, situation
 
@@ -17,6 +18,7 @@ def decide(loop: Loop, hypotheses: Hypotheses) -> Decisions:
     """Rule on each hypothesis by falling priority, and enter it in the journal as an action."""
     decisions: list[Decision] = []
     if not hypotheses.replayed:
+        supersede_stale(loop)
         seen = situation(loop)
         for hypothesis in sorted(hypotheses.hypotheses, key=lambda h: (-h.priority, -h.expected_ms_per_hour)):
             decisions.append(_decide(loop, hypothesis, seen, hypotheses.analysis_id))

@@ -17,6 +17,7 @@ from ooda_dagster.core.prioritise import priority
 from ooda_dagster.core.settings import Mode, parse_budget
 from ooda_dagster.core.text import cut
 from ooda_dagster.loop.better_statistics import Finding, find_better_statistics
+from ooda_dagster.loop.bindings import propose_bindings
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.experience import Experience, experience, work_of
 from ooda_dagster.loop.opened import open_changes
@@ -40,18 +41,15 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
     }
     if loop.settings.mode == Mode.OBSERVE:
         return Hypotheses(**common, reason="mode observe: nothing is proposed")
-    if observation.source == "none":
-        spot = next((b for b in observation.blind_spots if b.what == "statement statistics"), None)
-        why = f"no statement statistics: {spot.why}; {spot.remedy}" if spot else "no statement was sampled yet"
-        return Hypotheses(**common, reason=why)
-    if pooler := next((b for b in observation.blind_spots if b.what == "what-if"), None):
-        return Hypotheses(**common, reason=f"{pooler.why}; {pooler.remedy}")
+    found = _of_concepts(loop, observation)
+    if why := _why_no_advice(observation):
+        _record(loop, observation, found)
+        return Hypotheses(**common, hypotheses_generated=len(found), hypotheses=found, reason=why)
     advised, findings = _advise(loop, observation)
     known = experience(loop)
-    found = [_hypothesis(loop, r, advised, known) for r in advised.recommendations]
+    found += [_hypothesis(loop, r, advised, known) for r in advised.recommendations]
     found += [h for f in findings if (h := _of_statistics(loop, f, advised, known)) is not None]
-    for hypothesis in found:
-        loop.ledger.hypotheses.record(loop.name, observation.analysis_id, hypothesis)
+    _record(loop, observation, found)
     return Hypotheses(
         **common,
         hypotheses_generated=len(found),
@@ -64,6 +62,27 @@ def hypothesize(loop: Loop, observation: Observation) -> Hypotheses:
         backend=advised.backend,
         reason="" if found else advised.reason,
     )
+
+
+def _record(loop: Loop, observation: Observation, found: list[Hypothesis]) -> None:
+    for hypothesis in found:
+        loop.ledger.hypotheses.record(loop.name, observation.analysis_id, hypothesis)
+
+
+def _of_concepts(loop: Loop, observation: Observation) -> list[Hypothesis]:
+    if observation.embeddings is None:
+        return []
+    with loop.target.observing("hypothesize") as session:
+        return propose_bindings(loop, session)
+
+
+def _why_no_advice(observation: Observation) -> str:
+    """Why nothing is said of statements; nothing where it is."""
+    if observation.source == "none":
+        spot = next((b for b in observation.blind_spots if b.what == "statement statistics"), None)
+        return f"no statement statistics: {spot.why}; {spot.remedy}" if spot else "no statement was sampled yet"
+    pooler = next((b for b in observation.blind_spots if b.what == "what-if"), None)
+    return f"{pooler.why}; {pooler.remedy}" if pooler else ""
 
 
 def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding]]:

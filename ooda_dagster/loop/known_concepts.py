@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ooda_dagster.core.concept_identity import told
 from ooda_dagster.core.seen import ConceptSeen, EmbeddingsSeen
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.concepts import Concept
+from ooda_dagster.loop.known_bindings import BoundConcept, known_bindings
 
 #: Most lines of what became of concepts in a message.
 _MOST_EVENTS = 20
@@ -49,10 +51,11 @@ def known_concepts(ledger: Ledger, target: str, *, analysis_id: str | None = Non
         events=event_lines(events)[:_MOST_EVENTS],
         picture=progress.picture,
     )
-    return Seen(seen, tuple(_pattern(c, compared) for c in concepts))
+    bound, nothing = known_bindings(ledger, target), BoundConcept()
+    return Seen(seen, tuple(_pattern(c, compared, bound.get(c.concept_id, nothing)) for c in concepts))
 
 
-def _pattern(concept: Concept, compared: int) -> ConceptSeen:
+def _pattern(concept: Concept, compared: int, bound: BoundConcept) -> ConceptSeen:
     """A concept as a message tells of it. compared: rows that were counted and could be compared."""
     return ConceptSeen(
         concept_id=concept.concept_id,
@@ -67,21 +70,14 @@ def _pattern(concept: Concept, compared: int) -> ConceptSeen:
         state=concept.state,
         first_seen_at=concept.first_seen_at,
         last_seen_at=concept.last_seen_at,
+        discoveries=concept.discoveries,
+        version=concept.version,
+        binding=bound.word,
+        bound_rows=bound.rows,
+        action_id=bound.action_id,
     )
 
 
 def event_lines(events: list[dict[str, Any]]) -> list[str]:
     """What became of concepts, in words."""
-    lines = []
-    for event in events:
-        related = ", ".join(event["related"])
-        words = {
-            "born": "is new",
-            "split": f"was split; new: {related or 'none'}",
-            "merged": f"took in {related or 'a part of another'}",
-            "missing": "was not found this time",
-            "returned": "was found again",
-            "gone": "is gone",
-        }
-        lines.append(f"{event['concept_id']} {words[event['kind']]}")
-    return lines
+    return [told(event) for event in events]

@@ -10,6 +10,7 @@ from typing import Any
 from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import LIVE, State
 from ooda_dagster.core.question import Kept, Question
 from ooda_dagster.core.scrub import scrubbed
@@ -24,6 +25,7 @@ from ooda_dagster.loop.situation import POLICY
 from ooda_dagster.loop.verdict_bar import policy_of
 from ooda_dagster.targets.base import TargetError
 
+_NOTHING_TO_JUDGE = Verdict(Outcome.INCONCLUSIVE, None, None, "it changes no statement: there is nothing to judge")
 #: Kinds of statements that can stand in a control group: what they do is work in tables.
 _WORK = ("select", "insert", "update", "delete", "merge")
 
@@ -50,9 +52,12 @@ def verify(loop: Loop, *, at_once: bool = False) -> list[Action]:
 def _look(loop: Loop, verification: Verification) -> list[Action]:
     now, policy = loop.clock(), loop.settings.verifying
     actions = _judged_actions(loop, verification)
-    if not actions:  # undone by hand meanwhile
+    unjudged = [a for a in actions if a.state == State.VERIFYING and not changes_statements(a.action_type)]
+    done = [_end(loop, a, State.KEPT, _NOTHING_TO_JUDGE, now) for a in unjudged]
+    actions = [a for a in actions if a not in unjudged]
+    if not actions:  # undone by hand meanwhile, or nothing is to be judged
         _close(loop, verification, now)
-        return []
+        return done
     verification = _since_undos(loop, verification)
     # What probably hurts goes at once; what cannot be undone waits for proof.
     question = _question(loop, verification, now, looser=any(a.undo_kind != "none" for a in actions))
@@ -72,8 +77,8 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         verification.change_set_id, loop.name, verification.looks + 1, now, result, final=final, kept=kept, **again
     )
     if not final:
-        return []
-    return _conclude(loop, verification, actions, result, served, now)
+        return done
+    return done + _conclude(loop, verification, actions, result, served, now)
 
 
 def _since_undos(loop: Loop, verification: Verification) -> Verification:

@@ -41,6 +41,7 @@ do $$ declare object record; begin
         and not exists (select from pg_depend where objid = c.oid and deptype in ('e', 'a'))
     loop execute format('drop %s if exists %s cascade', object.kind, object.name); end loop;
     drop foreign data wrapper if exists far cascade;
+    drop schema if exists ooda cascade;
 end $$
 """
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ooda_dagster.config.servers import APP_ROLE
+from ooda_dagster.core.concept_binding import grants
 from ooda_dagster.ledger import Ledger
 from ooda_dagster_tests.cli.conftest import Run
 from ooda_dagster_tests.cli.test_privacy import files_of, ledger_dump
@@ -54,6 +56,21 @@ def test_concepts_are_discovered_listed_and_shown_and_no_embedding_comes_out(
     assert (shown["concept"]["concept_id"], [e["kind"] for e in shown["events"]]) == (names[0], ["born"])
     assert "is new" in ooda("concepts", "show", names[0]).out
     assert ooda("concepts", "show", "nothing").code == 2
+
+    proposed = ooda("concepts", "bind", names[0][:8], "--approve", "--json").json["action"]
+    assert (proposed["state"], proposed["spec"]["concept_id"]) == ("approved", names[0])
+    assert "it waits until the mode is approve or auto" in ooda("concepts", "bind", names[1], "--approve").out
+    assert ooda("concepts", "show", names[0], "--json").json["concept"]["binding"] == "approved"
+    database.execute(" ".join(grants("ooda_act", [APP_ROLE])))
+    configured(database, mode="approve")
+    assert ooda("cycle", "--target", "shop").code == 0
+    after = {c["ConceptId"]: c for c in ooda("concepts", "list", "--json").json["concepts"]}
+    assert [after[name]["Binding"] for name in names] == ["bound", "bound", ""]
+    members = "select count(*) from ooda.atom_concepts where concept_id = %s"
+    assert database.execute(members, names[0], dsn=database.app) == [(after[names[0]]["ClusterSize"],)]
+    for_people += ooda("concepts", "list").out + ooda("actions", "show", proposed["action_id"]).out
+    assert ooda("actions", "rollback", proposed["action_id"]).code == 0
+    assert database.execute(members, names[0]) == [(0,)]
 
     said = {"analyzed": str(analyzed), "listed": str(listed), "people": for_people, "shown": str(shown)}
     ledger_rows = ledger_dump(ledger)

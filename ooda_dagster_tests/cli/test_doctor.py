@@ -54,6 +54,22 @@ def test_the_acting_role_is_told_which_grant_it_lacks(
         database.execute("drop table theirs; drop role other_owner")
 
 
+def test_what_binding_of_concepts_lacks_is_named_with_statements_that_mend_it(
+    ooda: Run, database: Database, configured: Callable[..., None]
+) -> None:
+    configured(database, mode="approve")
+    assert "binding of concepts" not in rows(ooda, "--target", "shop")  # there are no embeddings
+    database.execute(
+        "create table atom_embeddings (atom_embedding_id int primary key, embedding real[])", dsn=database.app
+    )
+    found = rows(ooda, "--target", "shop")["binding of concepts"]
+    assert found["state"] == "warn"
+    database.execute(found["remedy"])
+    assert "binding of concepts" not in rows(ooda, "--target", "shop")
+    may = "select has_schema_privilege(%s, 'ooda', 'create'), has_schema_privilege(%s, 'ooda', 'usage')"
+    assert database.execute(may, "ooda_act", APP_ROLE) == [(True, True)]
+
+
 def test_what_the_acting_role_lacks_is_named_with_the_grants_that_mend_it(
     ooda: Run, database: Database, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, reader: str
 ) -> None:

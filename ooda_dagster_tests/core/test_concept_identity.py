@@ -14,18 +14,34 @@ from ooda_dagster_tests.core.planted_concepts import directions, plant
 POLICY = Concepts()
 
 
-def matched(old: list[int], new: list[int], *, absent: dict[int, int] | None = None, absences: int = 2) -> Matching:
+def matched(
+    old: list[int], new: list[int], *, absent: dict[int, int] | None = None, absences: int = 2, same: float = 0.0
+) -> Matching:
     """Old concepts o0, o1 ... and new clusters, by the rows of a sample."""
     known = [(f"o{i}", (absent or {}).get(i, 0)) for i in range(max(old, default=-1) + 1)]
     return match(
         known, np.array(old, dtype=np.int64), np.array(new, dtype=np.int64), max(new, default=-1) + 1,
-        floor=0.3, absences=absences, name=lambda n: f"n{n}",
+        floor=0.3, absences=absences, name=lambda n: f"n{n}", same=same,
     )  # fmt: skip
 
 
 def test_the_same_members_keep_their_name_in_any_order() -> None:
     found = matched([0] * 10 + [1] * 10, [1] * 10 + [0] * 10)
     assert (found.ids, found.events, found.missing, found.gone) == (["o1", "o0"], [], [], [])
+
+
+def test_one_with_few_members_in_common_goes_on_under_its_name_as_something_else() -> None:
+    old, new = [0] * 10 + [1] * 10, [0] * 10 + [1] * 6 + [-1] * 4
+    assert matched(old, new, same=0.7).changed == {"o1"}
+    assert matched(old, new, same=0.6).changed == frozenset()
+
+
+def test_what_was_split_or_took_in_another_is_something_else_whatever_it_kept() -> None:
+    split = matched([0] * 20, [0] * 8 + [1] * 12)
+    merged = matched([0] * 12 + [1] * 8, [0] * 20)
+    assert (split.ids, split.changed) == (["n0", "o0"], {"o0"})
+    assert (merged.ids, merged.changed) == (["o0"], {"o0"})
+    assert matched([-1] * 9, [0] * 9).changed == frozenset()
 
 
 def test_a_cluster_of_rows_that_were_in_none_is_born() -> None:

@@ -103,6 +103,7 @@ class Ground:
         stage = make_stage(self.database, self.ledger, self.home)
         if scenario.prepare:
             self.database.execute(scenario.prepare, dsn=self.database.app)
+        scenario.known(stage)
         return stage
 
     def through_proxies(self, stage: Stage, *, connect_timeout_s: int = 10) -> Stage:

@@ -146,7 +146,7 @@ def _verdicts(scenario: Scenario) -> Iterator[Life]:
     """Kept, inconclusive, or undone as it did harm: with all that the ledger notes of it."""
     courses = {State.KEPT: (10.0, 5.0), State.INCONCLUSIVE: (1.0, 1.0), State.REVERTED: (1.0, 3.0)}
     for state, course in courses.items():
-        if state == State.REVERTED and not scenario.undo:
+        if (state == State.REVERTED and not scenario.undo) or (state != State.KEPT and not scenario.judged):
             continue
 
         def judge(_: Ground, stage: Stage, course: tuple[float, ...] = course) -> None:

@@ -7,13 +7,19 @@ crash is compared with what the scenario says. Points of crash follow from the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ooda_dagster.actions.create_index import propose_index
 from ooda_dagster.actions.create_index_partitioned import propose_partitioned_index
+from ooda_dagster.actions.registry import TYPES
+from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
 from ooda_dagster.core.change_types import HypothesisType
+from ooda_dagster.core.concept_binding import grants
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.ledger.actions import Proposal
+from ooda_dagster.loop.bindings import propose_bindings
+from ooda_dagster.loop.concepts import find_concepts
+from ooda_dagster.loop.context import Loop
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, Stage
 from ooda_dagster_tests.actions.statistics import proposed
 
@@ -47,7 +53,8 @@ class Scenario:
     made_by: how many statements of `apply` it takes until recovery finds the object complete, and adopts it.
     prepare: SQL as the tables' owner, to set the stage. state: a query whose rows belong to what is compared, beyond
     the catalogue of ground.py (of ANALYZE: the statistics). forgotten: the server knows no more whether the deed was
-    done once it was killed, so that it may be called failed; doing it again is doing it once.
+    done once it was killed, so that it may be called failed; doing it again is doing it once. known: what the ledger
+    must know before, and a superuser do. judged: whether a verdict can end otherwise than that it is kept.
     """
 
     action_type: str
@@ -58,6 +65,8 @@ class Scenario:
     prepare: str = ""
     state: str = ""
     forgotten: bool = False
+    known: Callable[[Stage], None] = lambda _: None
+    judged: bool = True
 
     def __str__(self) -> str:
         return self.action_type
@@ -68,8 +77,29 @@ def _partitioned(stage: Stage) -> Proposal:
         return propose_partitioned_index(_EVENTS, session.partitions("public", "events"))
 
 
+def _discovered(stage: Stage) -> None:
+    """Concepts of two directions; all embeddings are counted. And the rights to bind them."""
+    stage.database.execute(" ".join(grants(ACT_ROLE, [APP_ROLE])))
+    with stage.loop.target.observing("test") as session:
+        find_concepts(_keen(stage.loop), session, "found", scope="embeddings", blind=[])
+
+
+def _keen(loop: Loop) -> Loop:
+    concepts = loop.settings.concepts.model_copy(update={"chunk_rows": 200, "bind_discoveries": 1})
+    return replace(loop, settings=loop.settings.model_copy(update={"concepts": concepts}))
+
+
+def _concept(stage: Stage) -> Proposal:
+    """The larger of two concepts, whose members lie in two pages."""
+    loop = _keen(stage.loop)
+    with loop.target.observing("test") as session:
+        specs = [h.evidence["spec"] for h in propose_bindings(loop, session)]
+    return TYPES[HypothesisType.CONCEPT].propose(max(specs, key=lambda spec: spec["new_rows"]))
+
+
 _ANALYZE = Statement("analyze", held_by=_HOLD, again=True)
 _ALTER = Statement("alter table", held_by=_HOLD)
+_INSERT = Statement("insert into ooda.atom_concepts", held_by="lock table ooda.atom_concepts in share mode", again=True)
 _PARTITIONS = tuple(
     statement
     for n in (1, 2)
@@ -137,5 +167,32 @@ SCENARIOS = (
         apply=(_ALTER, _ANALYZE),
         undo=(_ALTER, _ANALYZE),
         made_by=1,
+    ),
+    Scenario(
+        HypothesisType.CONCEPT,
+        _concept,
+        prepare=(
+            "create table atom_embeddings (atom_embedding_id int primary key, embedding real[]);"
+            "insert into atom_embeddings select g, array[(g % 3 = 0)::int, (g % 3 > 0)::int, sin(g) / 9, cos(g) / 9]"
+            "from generate_series(1, 240) g; analyze atom_embeddings;"
+            "create or replace function bound() returns setof text language plpgsql as $$ begin "
+            "if to_regclass('ooda.atom_concepts') is not null then "
+            "return query execute 'select atom_id || concept_id from ooda.atom_concepts'; end if; end $$"
+        ),
+        known=_discovered,
+        apply=(
+            Statement("create table if not exists ooda", held_by="lock table pg_constraint in share mode"),
+            Statement("grant select on ooda", held_by="lock table pg_shdepend in share mode", again=True),
+            Statement("comment on table", held_by=_COMMENT),
+            _INSERT,
+            _INSERT,
+        ),
+        undo=(
+            Statement("delete from ooda", held_by="lock table ooda.atom_concepts in share mode", again=True),
+            Statement("do $ooda$", held_by="select count(*) from ooda.atom_concepts"),
+        ),
+        made_by=1,
+        state="select * from bound()",
+        judged=False,
     ),
 )

@@ -37,14 +37,26 @@ def test_concepts_are_a_table_with_a_summary() -> None:
             "buckets": 12,
             "since": "2026-03-01T12:00:00.123Z",
             "state": "present",
+            "bound": "no",
         }
     ]
+    assert metadata["concepts_bound"] == 0
     assert metadata["embeddings"] == (
         "5,000 rows of public.atom_embeddings counted; 4,500 in concepts, 480 in none; 20 left out: NULL; concepts of "
         "2026-03-01T12:00:00.123Z from a sample of 1,000 in 321 spatial buckets; silhouette 0.61; agreement 1.00; "
         "77 buckets of the table's own; 1 cluster below concepts.coherence_threshold"
     )
     assert metadata["concepts_changed"].value == "- c0123456789 is new"
+
+
+def test_which_concepts_are_bound_or_are_to_be_is_said() -> None:
+    patterns = [
+        concept().model_copy(update={"binding": "bound", "bound_rows": 1200}),
+        concept().model_copy(update={"binding": "waits for approval"}),
+    ]
+    metadata = describe(observation(patterns=patterns, embeddings=embeddings()))
+    assert [row["bound"] for row in records(metadata["concepts_found"])] == ["bound", "waits for approval"]
+    assert metadata["concepts_bound"] == 1
 
 
 def test_the_picture_has_every_row_and_the_names_of_the_largest() -> None:

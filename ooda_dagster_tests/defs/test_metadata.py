@@ -229,6 +229,16 @@ def test_columns_of_hypotheses() -> None:
     assert "marker" not in str(first)
 
 
+def test_concepts_that_could_be_bound_are_told_apart_from_what_would_save_time() -> None:
+    index, bound = hypothesis(), hypothesis(hypothesis_type="ConceptDiscovery", saved_ms_per_hour=0.0, priority=5)
+    both = describe(FULL["hypotheses"].model_copy(update={"hypotheses": [bound, index]}))["summary"]
+    assert both.startswith("1 change would save 12.5 s of statement time an hour; first ooda_orders")
+    assert both.endswith("1 concept could be bound to rows, if a person says so.")
+    metadata = describe(FULL["hypotheses"].model_copy(update={"hypotheses": [bound], "reason": "no statement"}))
+    wanted = "1 concept could be bound to rows, if a person says so; no statement would get faster: no statement"
+    assert (metadata["summary"], "saving" in metadata) == (wanted, False)
+
+
 def test_columns_of_action_results() -> None:
     (done,) = records(describe(FULL["action_results"])["actions"])
     assert (done["sql"], done["undo"]) == (executed().executed_actions[0], executed().undo[0])

@@ -22,12 +22,13 @@ def concept(name: str, at: datetime = AT) -> Concept:
 
 def discover(
     ledger: Ledger, *found: str, at: datetime = AT, target: str = "t", missing: tuple[str, ...] = (),
-    gone: tuple[str, ...] = (), events: tuple[Event, ...] = (),
+    gone: tuple[str, ...] = (), events: tuple[Event, ...] = (), changed: tuple[str, ...] = (),
 ) -> ConceptProgress:  # fmt: skip
     progress = ConceptProgress({"dimensions": 2}, at, f"analysis of {at}", at)
     ledger.concepts.discovered(
-        target, progress, [concept(f, at) for f in found], missing=missing, gone=gone, events=events, keep_d=30
-    )
+        target, progress, [concept(f, at) for f in found], missing=missing, gone=gone, events=events, keep_d=30,
+        changed=changed,
+    )  # fmt: skip
     return progress
 
 
@@ -44,6 +45,14 @@ def test_a_discovery_is_read_back_and_begins_to_count_anew(known: Ledger) -> Non
     again = {c.concept_id: c for c in known.concepts.list("t")}
     assert (again["a"].n, again["a"].first_seen_at, again["a"].last_seen_at) == (0, AT, AT + timedelta(days=1))
     assert (again["b"].state, again["b"].absences) == ("missing", 1)
+
+
+def test_discoveries_and_changes_of_a_concept_are_counted(known: Ledger) -> None:
+    discover(known, "a", "b")
+    discover(known, "a", at=AT + timedelta(days=1), missing=("b",), changed=("a",))
+    discover(known, "a", "b", at=AT + timedelta(days=2))
+    told = {c.concept_id: (c.discoveries, c.version) for c in known.concepts.list("t")}
+    assert told == {"a": (3, 2), "b": (2, 1)}
 
 
 def test_what_is_gone_has_no_centroid_and_is_forgotten_in_time(known: Ledger) -> None:

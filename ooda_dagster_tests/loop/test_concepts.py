@@ -14,6 +14,7 @@ from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop import concepts
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.base import TargetError
+from ooda_dagster.targets.embeddings import EmbeddingPage
 from ooda_dagster_tests.core.planted_concepts import directions, leaked, plant
 from ooda_dagster_tests.loop.embeddings import DDL, Space
 from ooda_dagster_tests.loop.ground import begun, logged, make_loop
@@ -176,15 +177,15 @@ def test_what_was_counted_before_a_page_failed_is_kept(space: Space, monkeypatch
     space.write(900)
     assert space.seen(scope="embeddings").rows_counted == 900
     space.write(600, seed=2)
-    unit, calls = concepts.unit, []
+    comparable, calls = concepts.comparable, []
 
-    def broken(matrix: np.ndarray) -> object:
+    def broken(page: EmbeddingPage, model: str | None, dimensions: int) -> object:
         calls.append(1)
         if len(calls) == 2:
             raise TargetError("the connection was lost")
-        return unit(matrix)
+        return comparable(page, model, dimensions)
 
-    monkeypatch.setattr(concepts, "unit", broken)
+    monkeypatch.setattr(concepts, "comparable", broken)
     found = space.look()
     assert [str(b.why) for b in space.blind] == ["the connection was lost"]
     assert found.seen is not None

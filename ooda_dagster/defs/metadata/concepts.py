@@ -32,11 +32,13 @@ def describe_concepts(message: Observation) -> dict[str, Any]:
             "buckets": p.spatial_buckets,
             "since": iso(p.first_seen_at),
             "state": p.state,
+            "bound": p.binding or "no",
         }
         for p in message.patterns[:_TOP]
     ]
     found: dict[str, Any] = {
         "concepts": len(message.patterns),
+        "concepts_bound": sum(p.bound_rows > 0 for p in message.patterns),
         "concepts_found": table(rows, str(seen.quality.get("reason") or "no embeddings lie close together")),
         "embeddings": cut(summary(seen), 500),
     }

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from ooda_dagster.core.messages import Decisions, Hypotheses
+from ooda_dagster.core.change_types import changes_statements
+from ooda_dagster.core.messages import Decisions, Hypotheses, Hypothesis
 from ooda_dagster.core.text import cut, many, size
 from ooda_dagster.defs.charts import bars
 from ooda_dagster.defs.metadata.tables import number, sql, table
@@ -49,26 +50,33 @@ def describe_hypotheses(message: Hypotheses) -> dict[str, Any]:
             ]
         ),
     }
-    if message.hypotheses:
+    if timed := _timed(message):
         chart = [
-            (h.object_name, h.saved_ms_per_hour, f"{h.saved_ms_per_hour / 1000:,.0f} s/h")
-            for h in message.hypotheses[:_CHART_ROWS]
+            (h.object_name, h.saved_ms_per_hour, f"{h.saved_ms_per_hour / 1000:,.0f} s/h") for h in timed[:_CHART_ROWS]
         ]
         found["saving"] = dg.MetadataValue.md(bars(chart, "Statement time saved per hour, by the planner's costs"))
     return found
 
 
 def _summary(message: Hypotheses) -> str:
-    if not message.hypotheses:
+    timed, concepts = _timed(message), len(message.hypotheses) - len(_timed(message))
+    bound = f"{many(concepts, 'concept')} could be bound to rows, if a person says so" if concepts else ""
+    if not timed:
         why = message.reason or f"{many(message.statements_considered, 'statement')} considered, none worth an index"
-        return cut(f"Nothing would help: {why}", 500)
-    best = message.hypotheses[0]
+        return cut(f"{bound}; no statement would get faster: {why}" if bound else f"Nothing would help: {why}", 500)
+    best = timed[0]
     saved = sum(h.saved_ms_per_hour for h in message.hypotheses) / 1000
     return cut(
-        f"{many(len(message.hypotheses), 'change')} would save {saved:,.1f} s of statement time an hour; first "
-        f"{best.object_name or best.hypothesis_type}, its statements {best.gain_pct:.0f} % cheaper.",
+        f"{many(len(timed), 'change')} would save {saved:,.1f} s of statement time an hour; first "
+        f"{best.object_name or best.hypothesis_type}, its statements {best.gain_pct:.0f} % cheaper."
+        + (f" {bound}." if bound else ""),
         500,
     )
+
+
+def _timed(message: Hypotheses) -> list[Hypothesis]:
+    """Those that are to make statements faster."""
+    return [h for h in message.hypotheses if changes_statements(h.hypothesis_type)]
 
 
 def describe_decisions(message: Decisions) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from ooda_dagster.ledger.tables.base import json, metadata, moment
 from ooda_dagster.ledger.tables.cycles import target
 
 #: state: present, missing (not in the last discovery), gone. n: rows counted since the last discovery; sample_n and the
-#: rest are of the sample. centroid: float32, little-endian; null once it is gone.
+#: rest are of the sample. centroid: float32, little-endian; null once it is gone. discoveries: in how many it was
+#: found; version: rises when it goes on as something else.
 concept = Table(
     "concept",
     metadata,
@@ -38,6 +39,8 @@ concept = Table(
     Column("buckets", Integer, nullable=False),
     Column("radius", Float, nullable=False),
     Column("centroid", LargeBinary),
+    Column("discoveries", Integer, nullable=False, server_default="1"),
+    Column("version", Integer, nullable=False, server_default="1"),
 )
 
 #: What a discovery found of them: born, split, merged, missing, returned, gone. related: ids.

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ooda_dagster.core.catalogue import Index
+from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.errors import server_words, silenced
 from ooda_dagster.core.identifiers import quote_identifier
 from ooda_dagster.core.planner_statistics import PlannerStatistics
 from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
+from ooda_dagster.targets.embeddings import ConceptTable
+from ooda_dagster.targets.postgres.concept_table import read_concept_table
 from ooda_dagster.targets.postgres.connection import give_path, pin_path
 from ooda_dagster.targets.postgres.connection_errors import translate
+from ooda_dagster.targets.postgres.embeddings import PostgresEmbeddingTable, find_embedding_table
 from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
 from ooda_dagster.targets.postgres.planner_statistics import read_planner_statistics
 from ooda_dagster.targets.postgres.queries import MARKER, marked, query, trusted
@@ -112,11 +118,19 @@ class PostgresActing:
         return next(iter(self._rows(doing, asked, values or None)), None)
 
     def execute(
-        self, statement: str, *, role: str | None, lock_timeout_s: float, timeout_s: float, values: Sequence[str] = ()
+        self,
+        statement: str,
+        *,
+        role: str | None,
+        lock_timeout_s: float,
+        timeout_s: float,
+        values: Sequence[str] = (),
+        pinned: bool = False,
     ) -> None:
         """Run one journalled statement outside a transaction, as `role` where the session may become it.
 
-        values: of its parameters $1, $2 ..., which the journal does not hold.
+        values: of its parameters $1, $2 ..., which the journal does not hold. pinned: it names nothing of the user's;
+        names and operators in it are the server's own.
         """
         limits = {"lock_timeout": lock_timeout_s, "statement_timeout": timeout_s}
         try:
@@ -124,7 +138,8 @@ class PostgresActing:
                 self.connection.execute(trusted(f"set {name} = '{int(seconds * 1000)}ms' {MARKER}"))
             became = role is not None and self._become(role)
             try:
-                give_path(self.connection)  # a person's operator class or function is found as they would find it
+                if not pinned:  # a person's operator class or function is found as they would find it
+                    give_path(self.connection)
                 self._send(statement, values)
             except psycopg.Error:
                 self._come_back(became)
@@ -247,6 +262,25 @@ class PostgresActing:
 
     def attached(self, schema: str, name: str) -> tuple[Attached, ...]:
         return read_attached(self.connection, schema, name)
+
+    @contextmanager
+    def embeddings(self, mapped: Concepts, *, role: str | None) -> Iterator[PostgresEmbeddingTable | None]:
+        """The table of embeddings as `role` reads it where the session may become it; each read is read-only."""
+        became = False
+        try:
+            became = role is not None and self._become(role)
+            yield find_embedding_table(self.connection, mapped)
+        except psycopg.Error as error:
+            raise translate(error, "reading embeddings") from error
+        finally:
+            if became and self.connection.info.transaction_status == TransactionStatus.IDLE:
+                with suppress(psycopg.Error):  # a connection that is lost is found out by what comes next
+                    self.connection.execute(marked("reset role"))
+
+    def concept_table(
+        self, schema: str, name: str, *, kept: Collection[str], concept_id: str, action_id: str
+    ) -> ConceptTable:
+        return read_concept_table(self.connection, schema, name, kept=kept, concept_id=concept_id, action_id=action_id)
 
     def tablespaces(self) -> tuple[Tablespace, ...]:
         return read_tablespaces(self.connection)

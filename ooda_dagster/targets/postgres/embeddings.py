@@ -65,13 +65,13 @@ class PostgresEmbeddingTable:
     """Implements `targets.embeddings.EmbeddingTable`."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], label: str, parts: dict[str, sql.Composable], types: _Types,
-        *, pages: bool, buckets: bool,
+        self, connection: psycopg.Connection[Any], found: Any, parts: dict[str, sql.Composable], types: _Types,
+        *, buckets: bool,
     ) -> None:  # fmt: skip
         self._connection, self._parts, self._types = connection, parts, types
-        self._pages, self._buckets = pages, buckets
-        self.label = label
-        self.numeric = types.id == "bigint"
+        self._pages, self._buckets = found.sampled, buckets
+        self.label, self.oid, self.owner = found.label, found.oid, found.owner
+        self.id_type, self.numeric = types.id, types.id == "bigint"
 
     def rows(self) -> float:
         """How many rows the planner expects."""
@@ -144,7 +144,8 @@ class PostgresEmbeddingTable:
     def _read(self, rows: list[Any], buckets: int | None) -> EmbeddingPage:
         vectors, rejected = decode([row.embedding for row in rows], self._types.embedding)
         last = str(_text(rows[-1].id)) if rows else None
-        return EmbeddingPage(len(rows), last, vectors, rejected, [_text(row.model) for row in rows], buckets)
+        models, ids = [_text(row.model) for row in rows], [_text(row.id) for row in rows]
+        return EmbeddingPage(len(rows), last, vectors, rejected, models, buckets, ids)
 
 
 def find_embedding_table(connection: psycopg.Connection[Any], mapped: Concepts) -> PostgresEmbeddingTable | None:
@@ -166,7 +167,7 @@ def find_embedding_table(connection: psycopg.Connection[Any], mapped: Concepts) 
     types = _types(connection, parts, found.label)
     parts["id_type"] = trusted(types.id)
     buckets = mapped.bucket.lower() != "null"
-    return PostgresEmbeddingTable(connection, found.label, parts, types, pages=found.sampled, buckets=buckets)
+    return PostgresEmbeddingTable(connection, found, parts, types, buckets=buckets)
 
 
 def _types(connection: psycopg.Connection[Any], parts: dict[str, sql.Composable], label: str) -> _Types:

@@ -28,9 +28,11 @@ from ooda_dagster.targets.base import (
     TargetError,
     Transaction,
 )
+from ooda_dagster.targets.embeddings import ConceptTable
 from ooda_dagster.targets.postgres.analysis_requests import read_analysis_requests
 from ooda_dagster.targets.postgres.arrow import ArrowLogin
 from ooda_dagster.targets.postgres.capabilities import read_capabilities
+from ooda_dagster.targets.postgres.concept_table import read_concept_table
 from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.embeddings import PostgresEmbeddingTable, find_embedding_table
 from ooda_dagster.targets.postgres.plans import estimated_plan, planner_settings, read_plan_log
@@ -194,6 +196,11 @@ class PostgresObserving:
     def embedding_table(self, mapped: Concepts) -> PostgresEmbeddingTable | None:
         """The configured table of embeddings; None where there is none for us."""
         return find_embedding_table(self.connection, mapped)
+
+    def concept_table(
+        self, schema: str, name: str, *, kept: Collection[str], concept_id: str, action_id: str
+    ) -> ConceptTable:
+        return read_concept_table(self.connection, schema, name, kept=kept, concept_id=concept_id, action_id=action_id)
 
     def analysis_requests(self, seen: str) -> list[AnalysisRequest] | None:
         """Requests for an analysis that are not in `seen` (an int8multirange); None where nobody can make any."""
