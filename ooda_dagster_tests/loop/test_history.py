@@ -125,7 +125,7 @@ def test_a_day_whose_rollups_are_gone_is_kept(ledger: Ledger) -> None:
     (one,) = know(ledger, count=1).values()
     buckets(ledger, full_day(ago(1), {one: (960, 96.0)}))
     first = rolled(ledger, 1)
-    ask(ledger, "delete from ooda.rollup")
+    ask(ledger, "delete from ooda.rollup_chunk")
     again = rolled(ledger, 1)
     assert (again.calls, again.computed_at) == (960, first.computed_at)
     assert again.notes == [
