@@ -18,7 +18,7 @@ _US = timedelta(microseconds=1)
 #: Relative errors that a cell may have beyond rounding to whole numbers. Calls have none. The coarser a grain, the
 #: older it is, and the more of its cells are summed before anybody looks.
 ERRORS = {
-    "minute": dict.fromkeys(SCALED, 1e-6) | {"sum_ms_sq": 1e-4},
+    "minute": dict.fromkeys(SCALED, 0.0) | {"sum_ms": 1e-9, "sum_ms_sq": 1e-4},
     "block": dict.fromkeys(SCALED, 1e-2) | {"sum_ms": 1e-3},
     "hour": dict.fromkeys(SCALED, 5e-2) | {"sum_ms": 5e-3, "sum_ms_sq": 1e-1},
 }
@@ -183,12 +183,10 @@ _EACH = """
 _SINCE = "and r.last_start >= :since and b.start >= :since"
 
 #: Buckets that begin in [since, until), by time: grain, start, span_s.
-BUCKETS = sa.text(f"select r.grain, b.start, b.span_s {_EACH} {_SINCE} order by b.start")  # noqa: S608
+BUCKETS = sa.text(f"select r.grain, b.start, b.span_s {_EACH} {_SINCE} order by b.start")
 
 #: The first of them, and the seconds that they cover.
-COVERAGE = sa.text(f"select min(b.start) as first, sum(b.span_s) as covered_s {_EACH} {_SINCE}")  # noqa: S608
+COVERAGE = sa.text(f"select min(b.start) as first, sum(b.span_s) as covered_s {_EACH} {_SINCE}")
 
 #: Starts of the newest minutes before `until` in which something was called.
-NEWEST = sa.text(
-    f"select b.start {_EACH} and r.grain = 'minute' and b.called > 0 order by b.start desc limit :buckets"  # noqa: S608
-)
+NEWEST = sa.text(f"select b.start {_EACH} and r.grain = 'minute' and b.called > 0 order by b.start desc limit :buckets")

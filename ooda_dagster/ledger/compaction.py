@@ -68,9 +68,7 @@ def _stretches(engine: sa.Engine, name: str, source: _Grain, grain: _Grain, limi
         return list(conn.execute(query.group_by(sa.text("1")).order_by(sa.text("1"))).scalars())
 
 
-def _rewrite(
-    engine: sa.Engine, name: str, source: _Grain, grain: _Grain, begin: datetime, limit: datetime
-) -> None:
+def _rewrite(engine: sa.Engine, name: str, source: _Grain, grain: _Grain, begin: datetime, limit: datetime) -> None:
     """Take the chunks of `source` in a stretch into its chunk of `grain`, as far as their buckets begin before `limit`.
 
     A chunk that `limit` parts stays, with its newer buckets.

@@ -1,16 +1,17 @@
 """Cells of rollups - a statement's work in a bucket - as few bytes, and back.
 
-A chunk holds many statements over some buckets, by statement and then by time, each column apart. Calls are integers
-and exact. Every other counter is kept per call, as a logarithm in steps: its relative error is bounded, and so is that
-of any sum. Neighbours of one statement differ little from its usual value: that is kept once, and with each cell the
-difference, byte by byte, under zlib, whose Huffman codes come near the entropy of such numbers.
+A chunk holds many statements over some buckets, by statement and then by time, each column apart. Calls are whole and
+exact, and so may other counters be. What may have an error is kept per call, as a logarithm in steps: its relative
+error is bounded, and so is that of any sum. Neighbours of one statement differ little from its usual value: that is
+kept once, and with each cell the difference, byte by byte, under zlib, whose Huffman codes come near the entropy of
+such numbers.
 
-Numbers of a column whose error may be ε come back exactly where they are whole and below 1 / 2ε. Packing what was
-unpacked gives the same bytes: chunks may be joined and split as often as one likes.
+A whole number is rounded to one again, so that those below 1 / 2ε come back exactly. Packing what was unpacked gives
+the same bytes: chunks may be joined and split as often as one likes.
 
 Layout, little-endian: version (1 byte), statements, buckets, cells (4 bytes each), then the sections ids, presence,
-calls and one for each of SCALED, each with its length (4 bytes). A section of SCALED begins with its step (8 bytes) and
-ends there where all are zero.
+calls and one for each of SCALED, each with its length (4 bytes). A section of SCALED begins with its step (8 bytes),
+where 0 stands for whole numbers as they are, and ends there where all are zero.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Cells:
 
 
 def pack(cells: Cells, buckets: int, errors: Mapping[str, float]) -> bytes:
-    """Cells as bytes. errors: counter → relative error that it may have, of all but the calls.
+    """Cells as bytes. errors: counter → relative error that it may have, of all but the calls; 0: whole, and exact.
 
     Raises ValueError where a counter is negative or not a number: no work is.
     """
@@ -72,7 +73,7 @@ def pack(cells: Cells, buckets: int, errors: Mapping[str, float]) -> bytes:
         some = values > 0
         per = _unit(name, n, total)
         ratio = values[some] / per[some]
-        steps = np.rint(np.log(ratio) / step).astype("int64")
+        steps = np.rint(np.log(ratio) / step if step else values[some]).astype("int64")
         if name == "sum_ms_sq":  # a variance is not negative, whatever is rounded
             steps = np.where(ratio >= 1, np.maximum(steps, 0), steps)
         section = b""
@@ -96,6 +97,8 @@ def unpack(data: bytes, columns: Collection[str] = COUNTERS, only: np.ndarray | 
     ids = np.cumsum(_loose(ids_in, count))
     present = np.unpackbits(_inflated(presence), count=count * buckets).view(bool)
     where = np.flatnonzero(present)
+    if len(where) != cells:
+        raise ValueError(f"a chunk of rollups is damaged: it should have {cells} cells and has {len(where)}")
     row, bucket = np.divmod(where, buckets) if buckets else (where, where)
     keep = None if only is None else np.isin(ids, only)[row]
     n = _from_usual(calls, row)
@@ -130,12 +133,12 @@ def _scaled(
     steps = _from_usual(rest, row[some])
     if keep is not None:
         steps, some = steps[keep[some]], some[keep]
-    found = np.exp(steps * step)
+    found = np.exp(steps * step) if step else steps.astype(float)
     if not some.all():
         spread = np.zeros(len(n))
         spread[some] = found
         found = spread
-    return found * _unit(name, n, total)
+    return found * _unit(name, n, total) if step else found
 
 
 def _near_usual(values: np.ndarray, row: np.ndarray) -> bytes:

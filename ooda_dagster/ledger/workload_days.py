@@ -80,9 +80,7 @@ class WorkloadDays:
             rows = conn.execute(query.where(statement.c.statement_id.in_(ids.tolist()))).all()
         known = {row.statement_id: row.fingerprint for row in rows}
         heaviest = np.argsort(-found["sum_ms"], kind="stable")
-        return {
-            known[ids[k]]: Work(int(found["n"][k]), float(found["sum_ms"][k])) for k in heaviest if ids[k] in known
-        }
+        return {known[ids[k]]: Work(int(found["n"][k]), float(found["sum_ms"][k])) for k in heaviest if ids[k] in known}
 
     def read_slot(self, name: str, *, now: datetime, per_minute: int) -> datetime:
         """When the caller may read the target's requests; every caller gets a moment of its own."""
@@ -97,4 +95,3 @@ class WorkloadDays:
 def _told(day: Any) -> sa.Case[int]:
     """Nothing, requests alone, or statements."""
     return sa.case((day.source == NO_DATA, 0), (day.calls.is_(None), 1), else_=2)
-

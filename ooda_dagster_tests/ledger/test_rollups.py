@@ -1,4 +1,4 @@
-"""Do rollups keep calls exactly and other sums as exactly as they say, from minutes to hours, for as long as they should?"""
+"""Do rollups keep calls exactly and other sums as well as they say, from minutes to hours, as long as they should?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sums(ledger: Ledger) -> dict[str, dict[str, float]]:
 
 
 def assert_same(found: dict[str, dict[str, float]], wanted: dict[str, dict[str, float]], error: float = 6e-3) -> None:
-    """error: of the time, which is summed from minutes to blocks to hours; ten times that of the others; none of calls."""
+    """error: of the time, once it was summed from minutes to blocks to hours; others have more, calls none."""
     assert found.keys() == wanted.keys()
     for fingerprint, row in wanted.items():
         mine = found[fingerprint]
@@ -59,7 +59,7 @@ def test_a_bucket_comes_back_as_it_was(known: Ledger) -> None:
         [NOW, 60.0, "s1", 3, 6],
         [NOW, 60.0, "s2", 5, 10],
     ]
-    assert frame["sum_ms"].tolist() == pytest.approx([6.0, 10.0], rel=1.01e-6)
+    assert frame["sum_ms"].tolist() == pytest.approx([6.0, 10.0], rel=1.01e-9)
     assert frame.dtypes[["n", "rows"]].tolist() == ["int64", "int64"]
     assert str(frame["minute"].dtype).endswith("UTC]")
 
@@ -110,7 +110,7 @@ def test_counters_larger_than_32_bits_are_kept(known: Ledger) -> None:
     frame["wal_bytes"] = 2.0**52
     samples(known, [frame], since=NOW)
     assert sums(known)["s1"]["n"] == 2**40
-    assert sums(known)["s1"]["wal_bytes"] == pytest.approx(2**52, rel=1.01e-6)
+    assert sums(known)["s1"]["wal_bytes"] == 2**52
 
 
 def test_a_minute_without_calls_is_covered_and_one_without_a_sample_is_not(known: Ledger) -> None:

@@ -58,9 +58,9 @@ sampled_text = Table(
     CheckConstraint("kind in ('statement', 'undo')", name="kind"),
 )
 
-#: Buckets of one grain, for all statements together: `data` holds what was called in them (ledger/packing.py), the arrays
-#: have one entry a bucket: when it starts, how long it is and how many statements were called in it. The sampler adds a
-#: row each minute; compaction joins them.
+#: Buckets of one grain, for all statements together: `data` holds what was called in them (ledger/packing.py), the
+#: arrays have one entry a bucket: when it starts, how long it is and how many statements were called in it. The sampler
+#: adds a row each minute; compaction joins them.
 rollup_chunk = Table(
     "rollup_chunk",
     metadata,
