@@ -134,7 +134,7 @@ def three_days(ledger: Ledger, name: str, statements: int) -> np.ndarray:
             row = np.repeat(np.arange(statements), count)
             n = 1 + chance.poisson(20 * width, len(row))
             ms = n * usual[row] * chance.lognormal(0, 0.1, len(row))
-            values = {c: n * 1.0 for c in COUNTERS} | {"n": n, "sum_ms": ms, "sum_ms_sq": 1.5 * ms**2 / n}
+            values = dict.fromkeys(COUNTERS, n * 1.0) | {"n": n, "sum_ms": ms, "sum_ms_sq": 1.5 * ms**2 / n}
             starts = microseconds(begin) + np.arange(count) * width * 60_000_000
             cells = Cells(ids, row, np.tile(np.arange(count), statements), values)
             chunk = Chunk(starts, np.full(count, 60.0 * width), cells)

@@ -16,9 +16,10 @@ import pytest
 from ooda_dagster.config import Config, Reference, TargetConfig
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.defs.build import build_definitions
+from ooda_dagster.defs.schedules import ooda_past_days
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
-from ooda_dagster_tests.defs.ground import QUIET, key
+from ooda_dagster_tests.defs.ground import QUIET, key, tick
 from ooda_dagster_tests.loop.days import (
     DEAD,
     NOW,
@@ -32,6 +33,7 @@ from ooda_dagster_tests.loop.days import (
     full_day,
     know,
     midnight,
+    ooda_of,
     record,
 )
 from ooda_dagster_tests.loop.ground import logged
@@ -275,3 +277,22 @@ def test_whoever_reads_the_asset_gets_the_rows_of_the_days_that_they_map_to(
         instance=days.instance,
     )
     assert result.output_for_node("mine") == calls
+
+
+def test_yesterday_is_rolled_up_by_itself_and_what_was_missed_before(
+    ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    """Once each; of days that the ledger knows nothing of no run is made."""
+    ids = know(ledger, "shop", 1)
+    for back in (9, 3, 1):
+        buckets(ledger, full_day(ago(back), {ids["s1"]: (960, 960.0)}), "shop")
+    ooda, at = ooda_of(ledger, "shop"), midnight(ago(0)) + timedelta(minutes=20)
+    asked = tick(ooda_past_days, ooda, instance, at)
+    assert [request.partition_key for request in asked] == [ago(3).isoformat(), ago(1).isoformat()]  # type: ignore[union-attr]
+    days = Days(config_of(ledger, "shop"), instance)
+    for request in asked:
+        assert days.run(date.fromisoformat(request.partition_key)).success  # type: ignore[union-attr, arg-type]
+    assert [d.day for d in ledger.workload_days.list(ago(30), ago(0))] == [ago(3), ago(1)]
+    assert tick(ooda_past_days, ooda, instance, at) == (
+        "every day of the last week that the ledger knows of is rolled up"
+    )
