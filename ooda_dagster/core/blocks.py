@@ -121,6 +121,10 @@ def gather(
 
     sums, complete = {}, []
     for name in _SUMS:
+        if name not in rollup:
+            sums[name] = np.zeros((len(chosen), columns))
+            complete.append(np.zeros(len(chosen), bool))
+            continue
         values = _column(rollup, name)
         finite = np.isfinite(values)
         if finite.all():
@@ -163,8 +167,6 @@ def _runs(rollup: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def _column(rollup: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in rollup:
-        return np.full(len(rollup), np.nan)
     found = rollup[name]
     return (found if found.dtype == float else pd.to_numeric(found)).to_numpy(float, na_value=np.nan)
 

@@ -114,14 +114,16 @@ def _standardised(
     shared = np.zeros(level.shape[1])
     own = np.zeros(len(level))
     past = weight[:, :before]
+    known = np.maximum(past.sum(axis=1), 1e-12)
+    rest = weight if common is None else weight * common[:, None]
+    total = np.maximum(rest.sum(axis=0), 1e-12)
     for _ in range(_PASSES if common is not None else 1):
-        own = (past * (filled[:, :before] - shared[:before])).sum(axis=1) / np.maximum(past.sum(axis=1), 1e-12)
+        own = (past * (filled[:, :before] - shared[:before])).sum(axis=1) / known
         if common is not None:
-            rest = weight * common[:, None]
-            shared = (rest * (filled - own[:, None])).sum(axis=0) / np.maximum(rest.sum(axis=0), 1e-12)
+            shared = (rest * (filled - own[:, None])).sum(axis=0) / total
     residual = np.where(called, level - own[:, None], np.nan)
     drift = _drift(np.where(called, residual - shared, 0.0)[:, :before], past)
-    uncertain = 1 / np.maximum(past.sum(axis=1), 1e-12)  # of a statement that was hardly called, its mean too
+    uncertain = 1 / known  # of a statement that was hardly called, its mean too
     return residual, drift + uncertain
 
 
