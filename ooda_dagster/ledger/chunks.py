@@ -20,7 +20,7 @@ _US = timedelta(microseconds=1)
 ERRORS = {
     "minute": dict.fromkeys(SCALED, 0.0) | {"sum_ms": 1e-9, "sum_ms_sq": 1e-4},
     "block": dict.fromkeys(SCALED, 1e-2) | {"sum_ms": 1e-3},
-    "hour": dict.fromkeys(SCALED, 5e-2) | {"sum_ms": 5e-3, "sum_ms_sq": 1e-1},
+    "hour": dict.fromkeys(SCALED, 1e-1) | {"sum_ms": 1e-2},
 }
 #: Rows that are fetched at once: what a reader holds beside its result.
 _ROWS = 16

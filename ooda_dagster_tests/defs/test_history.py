@@ -104,11 +104,12 @@ def test_a_day_is_told_from_the_ledger_with_every_target_out_of_reach(days: Days
     seen = days.metadata(result)
     assert seen["summary"] == f"{ago(3)}: 1 would have been proposed; 2 of 3 targets have data"
     assert (seen["targets_with_data"], seen["proposals"], seen["calls"]) == (2, 1, 9600 + 9600 + 960)
-    assert seen["statement_time_s"] == pytest.approx((HOUR_MS + 96_000 + 9600) / 1000, abs=0.1)
-    assert seen["saves_s_per_hour"] == pytest.approx(0.9 * 3600 / 24, abs=0.01)
+    assert seen["statement_time_s"] == pytest.approx((HOUR_MS + 96_000 + 9600) / 1000, rel=1e-3)
+    assert seen["saves_s_per_hour"] == pytest.approx(0.9 * 3600 / 24, rel=1e-3)
     (proposal,) = seen["would_have_proposed"]
     assert proposal["would have proposed"] == "Build an index on public.orders (customer)"
-    assert (proposal["target"], proposal["saves s/h"], proposal["state"]) == ("shop", 135.0, "proposed")
+    assert (proposal["target"], proposal["state"]) == ("shop", "proposed")
+    assert proposal["saves s/h"] == pytest.approx(135.0, rel=1e-3)
     assert proposal["rule"].startswith("mode propose")
     rows = {row["target"]: row for row in seen["days"]}
     assert rows["shop"]["source"] == "ledger rollups (block 24.0 h)"
@@ -129,8 +130,8 @@ def test_what_is_shown_is_small_and_the_chart_a_picture(days: Days) -> None:
 def test_one_target_is_charted_by_its_statements_and_has_its_quantiles(days: Days) -> None:
     seen = days.metadata(days.run(ago(3), targets=["shop"]))
     assert seen["where_the_time_went"].startswith("![shop: share of the day's statement time]")
-    assert seen["latency_p95_ms"] == pytest.approx(375.0)
-    assert seen["latency_p50_ms"] == pytest.approx(10.0)
+    assert seen["latency_p95_ms"] == pytest.approx(375.0, rel=1e-3)
+    assert seen["latency_p50_ms"] == pytest.approx(10.0, rel=1e-3)
 
 
 def test_a_run_can_be_of_some_targets_only(days: Days, month: Ledger) -> None:
