@@ -11,6 +11,8 @@ import pandas as pd
 
 KEY = ["query_id", "user_id", "toplevel"]
 COUNTED = ["calls", "total_ms", "total_ms_sq", "rows", "blocks_hit", "blocks_read", "temp_blocks", "wal_bytes"]
+#: Names that rollups give to some of them.
+TO_FRAME = {"calls": "n", "total_ms": "sum_ms", "total_ms_sq": "sum_ms_sq"}
 _TYPES = {
     "query_id": "i8",
     "user_id": "i8",

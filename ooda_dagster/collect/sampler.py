@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from ooda_dagster.collect.deltas import COUNTED, difference, pack, unpack
+from ooda_dagster.collect.deltas import COUNTED, TO_FRAME, difference, pack, unpack
 from ooda_dagster.core.fingerprint import fingerprint, is_own, kind_of
 from ooda_dagster.core.settings import Sampling
 from ooda_dagster.ledger import Ledger
@@ -19,7 +19,6 @@ from ooda_dagster.targets.base import Observing, Target, TargetError
 _LITERAL = re.compile(r"'|(?<![\w$])\d")
 #: A password's column, function or connection string: of those not even the short-lived table is told.
 _SECRET = re.compile(r"passw|pwd|secret|crypt|token\b|api_?key|credential", re.IGNORECASE)
-_TO_FRAME = {"calls": "n", "total_ms": "sum_ms", "total_ms_sq": "sum_ms_sq"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _sample_literals(
 def _by_statement(delta: pd.DataFrame, known: dict[int, int | None], limit: int) -> pd.DataFrame:
     """Sum the query ids of a statement; keep the heaviest `limit`."""
     if delta.empty:
-        return delta.rename(columns=_TO_FRAME)
+        return delta.rename(columns=TO_FRAME)
     delta = delta.assign(statement_id=delta["query_id"].map(known)).dropna(subset=["statement_id"])
     frame = delta.groupby("statement_id", as_index=False)[COUNTED].sum()
-    return frame.nlargest(limit, "total_ms").rename(columns=_TO_FRAME)
+    return frame.nlargest(limit, "total_ms").rename(columns=TO_FRAME)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,8 @@ class Blocks:
 
     logs: whether each statement has its log sums in all cells; squares: the same of the sums of squares.
     first_after: the first column after the deed. baseline_s: age of the touched statements' oldest row at the action.
-    names: fingerprint by statement. rows, columns: which rows of the rollup were summed, and into which column each.
+    names: fingerprint by statement. kept: which rows of the rollup were summed. buckets: column and number of rows of
+    each run of the rollup's rows that are of one bucket.
     """
 
     treated: np.ndarray  # bool, by statement
@@ -41,18 +43,31 @@ class Blocks:
     first_after: int
     baseline_s: float
     names: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
+    kept: np.ndarray  # bool, by row of the rollup
+    buckets: np.ndarray
 
     def calls(self, *, treated: bool, after: bool) -> int:
         """Calls of one group on one side."""
-        chosen = self.n[self.treated == treated]
-        return int(chosen[:, self.first_after :].sum() if after else chosen[:, : self.before].sum())
+        return int(self._side(treated=treated, after=after).sum())
 
     def seen(self, *, treated: bool, after: bool) -> np.ndarray:
         """Which blocks of one side have calls of a group."""
-        chosen = self.n[self.treated == treated]
-        return (chosen[:, self.first_after :] if after else chosen[:, : self.before]).sum(axis=0) > 0
+        return self._side(treated=treated, after=after) > 0
+
+    def summed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows of the rollup were summed, and into which column each."""
+        rows = np.flatnonzero(self.kept)
+        return rows, np.repeat(*self.buckets)[rows]
+
+    def _side(self, *, treated: bool, after: bool) -> np.ndarray:
+        calls = self._calls[0 if treated else 1]
+        return calls[self.first_after :] if after else calls[: self.before]
+
+    @cached_property
+    def _calls(self) -> tuple[np.ndarray, np.ndarray]:
+        """Calls of the touched and of the others, by block: whole numbers, whose sums are exact in any order."""
+        touched = self.n[self.treated].sum(axis=0)
+        return touched, self.n.sum(axis=0) - touched
 
 
 def gather(
@@ -74,74 +89,99 @@ def gather(
     treated, control = set(treated), None if control is None else set(control)
     codes, names = pd.factorize(rollup["fingerprint"])
     n = rollup["n"].to_numpy(float)
-    start = _ns(rollup["minute"])
-    span = rollup["span_s"].to_numpy(float) if "span_s" in rollup else np.full(len(rollup), 60.0)
-    end = start + (span * _NS).astype("int64")
+    # Rows of a bucket stand side by side: times are reckoned once for each run of them.
+    start, end, first, length = _runs(rollup)
     acted, settled = _moment(acted_at), _moment(ended + timedelta(seconds=policy.settle_s))
     block_ns, horizon = policy.block_s * _NS, _moment(now)
     touched = np.array([f in treated for f in names], bool)
     known = touched | np.array([control is None or f in control for f in names], bool)
 
-    usable = (n > 0) & (rollup["sum_ms"].to_numpy(float) > 0) & _of(known, codes)
+    usable = (n > 0) & (rollup["sum_ms"].to_numpy(float) > 0)
+    if not known.all():
+        usable &= known[codes]
+    clear = np.ones(len(start), bool)
     for since, until in excluded:
-        usable &= (start >= _moment(until)) | (end <= _moment(since))
-    before = usable & (end <= acted) & (start >= acted - int(policy.baseline_h * 3600 * _NS))
-    after = usable & (start >= settled) & (end <= horizon)
-    calls = np.bincount(codes[before], n[before], minlength=len(names))
+        clear &= (start >= _moment(until)) | (end <= _moment(since))
+    past = clear & (end <= acted) & (start >= acted - int(policy.baseline_h * 3600 * _NS))
+    block = np.where(past, (start + end) // 2 - acted, (start + end) // 2 - settled) // block_ns
+    later = clear & (start >= settled) & (end <= horizon) & ((block + 1) * block_ns <= horizon - settled)
+    calls = np.bincount(codes, np.where(usable & np.repeat(past, length), n, 0.0), minlength=len(names))
     rivals = np.where(touched, 0.0, calls)
     least = np.partition(rivals, -_MOST_CONTROL)[-_MOST_CONTROL] if len(names) > _MOST_CONTROL else 0.0
     called = (calls > 0) & (touched | (rivals >= least))
-    middle = (start + end) // 2
-    block = np.where(before, (middle - acted) // block_ns, (middle - settled) // block_ns)
-    after &= (block + 1) * block_ns <= horizon - settled
-    before &= _of(called, codes)
-    kept = before | (after & _of(called, codes))
+    kept = usable & np.repeat(past | later, length)
+    if not called.all():
+        kept &= called[codes]
 
-    width = -int(block[before].min()) if before.any() else 0
+    has = _any(kept, first)
+    width = -int(block[has & past].min(initial=0))
     deed = max(0, round((settled - acted) / block_ns))
-    rows = np.flatnonzero(kept)
-    column = np.where(before[rows], block[rows] + width, block[rows] + width + deed)
+    column = np.where(past, block + width, block + width + deed)
     chosen = np.flatnonzero(called)
     number = np.zeros(len(names), "int64")
     number[chosen] = np.arange(len(chosen))
-    columns = max(width + deed, int(column.max()) + 1 if len(column) else 0)
-    owner = number[codes[rows]]
-    cell, size = owner * columns + column, len(chosen) * columns
+    columns = max(width + deed, int(column[has].max(initial=-1)) + 1)
+    size = len(chosen) * columns
+    cell = np.where(kept, number[codes] * columns + np.repeat(column, length), size)  # the last is of what is left out
 
     def summed(values: np.ndarray) -> np.ndarray:
-        return np.bincount(cell, values, minlength=size)[:size].reshape(len(chosen), columns)
+        return (
+            np.bincount(cell, values, minlength=size + 1)[:size].reshape(len(chosen), columns).astype(float, copy=False)
+        )
 
-    sums = {name: _column(rollup, name)[rows] for name in _SUMS}
-    complete = [np.bincount(owner, ~np.isfinite(sums[name]), minlength=len(chosen)) == 0 for name in _SUMS]
-    past = before & _of(touched, codes)
+    sums, complete = {}, []
+    for name in _SUMS:
+        if name not in rollup:
+            sums[name] = np.zeros((len(chosen), columns))
+            complete.append(np.zeros(len(chosen), bool))
+            continue
+        values = _column(rollup, name)
+        finite = np.isfinite(values)
+        if finite.all():
+            sums[name] = summed(values)
+            complete.append(np.ones(len(chosen), bool))
+        else:
+            sums[name] = summed(np.where(finite, values, 0.0)) if finite.any() else np.zeros((len(chosen), columns))
+            complete.append(np.bincount(number[codes[kept & ~finite]], minlength=len(chosen)) == 0)
+    oldest = start[_any(kept & touched[codes], first) & past] if touched.any() else start[:0]
     return Blocks(
         treated=touched[chosen],
-        n=summed(n[rows]),
-        **{name: summed(np.nan_to_num(values)) for name, values in sums.items()},
+        n=summed(n),
+        **sums,
         logs=complete[2] & complete[3],
         squares=complete[1],
         before=width,
         first_after=width + deed,
-        baseline_s=float((acted - start[past].min()) / _NS) if past.any() else 0.0,
+        baseline_s=float((acted - oldest.min()) / _NS) if len(oldest) else 0.0,
         names=np.asarray(names)[chosen],
-        rows=rows,
-        columns=column,
+        kept=kept,
+        buckets=np.stack((column, length)),
     )
 
 
-def _of(by_name: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """A property of names, by row."""
-    return by_name[codes] if len(by_name) else np.zeros(len(codes), bool)
+def _any(rows: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Of which runs of rows any is true."""
+    return np.logical_or.reduceat(rows, first) if len(first) else np.zeros(0, bool)
+
+
+def _runs(rollup: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Beginnings and ends of the buckets in ns, each run of rows of one bucket; the runs' first rows and lengths."""
+    times = rollup["minute"]
+    if not isinstance(times.dtype, pd.DatetimeTZDtype):
+        times = pd.to_datetime(times, utc=True)
+    at = times.array.asi8  # type: ignore[union-attr]
+    span = rollup["span_s"].to_numpy(float) if "span_s" in rollup else np.full(len(rollup), 60.0)
+    new = np.ones(len(at), bool)
+    new[1:] = (at[1:] != at[:-1]) | (span[1:] != span[:-1])
+    first = np.flatnonzero(new)
+    start = pd.DatetimeIndex(times.iloc[first]).as_unit("ns").asi8
+    length = np.diff(np.append(first, len(new)))
+    return start, start + (span[first] * _NS).astype("int64"), first, length
 
 
 def _column(rollup: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in rollup:
-        return np.full(len(rollup), np.nan)
-    return pd.to_numeric(rollup[name]).to_numpy(float, na_value=np.nan)
-
-
-def _ns(times: pd.Series) -> np.ndarray:
-    return pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns").asi8
+    found = rollup[name]
+    return (found if found.dtype == float else pd.to_numeric(found)).to_numpy(float, na_value=np.nan)
 
 
 def _moment(at: datetime) -> int:

@@ -71,10 +71,13 @@ def difference(blocks: Blocks, *, has_control: bool) -> Pair:
 def _levels(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
     """Log work per call of each cell (NaN: not called), and its sampling variance."""
     n = np.where(blocks.n > 0, blocks.n, np.nan)
-    by_logs = blocks.logs[:, None]
     work = np.where(blocks.sum_ms > 0, blocks.sum_ms, np.nan)
-    level = np.where(by_logs, blocks.sum_log_ms / n, np.log(work / n))
-    return level, np.where(by_logs, _variance_of_logs(blocks)[:, None], _relative_variance(blocks)) / n
+    level, noise = np.log(work / n), _relative_variance(blocks)
+    if blocks.logs.any():
+        by_logs = blocks.logs[:, None]
+        level = np.where(by_logs, blocks.sum_log_ms / n, level)
+        noise = np.where(by_logs, _variance_of_logs(blocks)[:, None], noise)
+    return level, noise / n
 
 
 def _variance_of_logs(blocks: Blocks) -> np.ndarray:
@@ -111,14 +114,16 @@ def _standardised(
     shared = np.zeros(level.shape[1])
     own = np.zeros(len(level))
     past = weight[:, :before]
+    known = np.maximum(past.sum(axis=1), 1e-12)
+    rest = weight if common is None else weight * common[:, None]
+    total = np.maximum(rest.sum(axis=0), 1e-12)
     for _ in range(_PASSES if common is not None else 1):
-        own = (past * (filled[:, :before] - shared[:before])).sum(axis=1) / np.maximum(past.sum(axis=1), 1e-12)
+        own = (past * (filled[:, :before] - shared[:before])).sum(axis=1) / known
         if common is not None:
-            rest = weight * common[:, None]
-            shared = (rest * (filled - own[:, None])).sum(axis=0) / np.maximum(rest.sum(axis=0), 1e-12)
+            shared = (rest * (filled - own[:, None])).sum(axis=0) / total
     residual = np.where(called, level - own[:, None], np.nan)
     drift = _drift(np.where(called, residual - shared, 0.0)[:, :before], past)
-    uncertain = 1 / np.maximum(past.sum(axis=1), 1e-12)  # of a statement that was hardly called, its mean too
+    uncertain = 1 / known  # of a statement that was hardly called, its mean too
     return residual, drift + uncertain
 
 
@@ -155,22 +160,30 @@ def _mean(
     residual: np.ndarray, weight: np.ndarray, noise: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean of some statements in each block, and its sampling variance; NaN where none was called."""
-    some = np.where(np.isfinite(residual[chosen]), weight[chosen], 0.0)
+    level, seen = _called(residual[chosen])
+    some = np.where(seen, weight[chosen], 0.0)
     total = some.sum(axis=0)
     total = np.where(total > 0, total, np.nan)
-    mean = (some * np.nan_to_num(residual[chosen])).sum(axis=0) / total
-    return mean, (some**2 * np.nan_to_num(noise[chosen])).sum(axis=0) / total**2
+    mean = (some * level).sum(axis=0) / total
+    return mean, (some**2 * _called(noise[chosen])[0]).sum(axis=0) / total**2
 
 
 def _net(
     residual: np.ndarray, expected: np.ndarray, noise: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log of observed by expected work of some statements in each block, and its sampling variance."""
-    some = np.where(np.isfinite(residual[chosen]), expected[chosen], 0.0)
+    level, seen = _called(residual[chosen])
+    some = np.where(seen, expected[chosen], 0.0)
     total = np.where(some.sum(axis=0) > 0, some.sum(axis=0), np.nan)
-    observed = some * np.exp(np.nan_to_num(residual[chosen]))
+    observed = some * np.exp(level)
     work = np.where(np.isfinite(total), observed.sum(axis=0), np.nan)
-    return np.log(work / total), (observed**2 * np.nan_to_num(noise[chosen])).sum(axis=0) / work**2
+    return np.log(work / total), (observed**2 * _called(noise[chosen])[0]).sum(axis=0) / work**2
+
+
+def _called(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values with 0 where a cell was not called, and which were."""
+    seen = np.isfinite(values)
+    return np.where(seen, values, 0.0), seen
 
 
 def _expected_ms(blocks: Blocks) -> np.ndarray:

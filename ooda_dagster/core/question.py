@@ -156,7 +156,7 @@ def code_digest() -> str:
 
 def _places(blocks: Blocks, rollup: pd.DataFrame) -> tuple[np.ndarray, dict[str, Any]]:
     """The columns in which something was called, and where each lies: begin and length of one row that it holds."""
-    rows, columns = blocks.rows, blocks.columns
+    rows, columns = blocks.summed()
     start = pd.DatetimeIndex(pd.to_datetime(rollup["minute"], utc=True)).as_unit("ns").asi8[rows]
     span = rollup["span_s"].to_numpy(float)[rows] if "span_s" in rollup else np.full(len(rows), 60.0)
     touched = rollup["fingerprint"].isin(blocks.names[blocks.treated]).to_numpy()[rows]

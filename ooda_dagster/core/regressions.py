@@ -108,7 +108,9 @@ def find_regressions(
     machine was. A known finding is held against what it cost before, however long ago that is; one of which `work` has
     nothing stays as it is, in neither list.
     """
-    looks = {str(f): _looks(frame, policy) for f, frame in work.groupby("fingerprint")} if len(work) else {}
+    looks = (
+        {str(f): _looks(frame, policy) for f, frame in work.groupby("fingerprint", observed=True)} if len(work) else {}
+    )
     plans: dict[str, list[PlanUse]] = {}
     for use in uses:
         plans.setdefault(use.fingerprint, []).append(use)

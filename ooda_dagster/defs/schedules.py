@@ -1,4 +1,4 @@
-"""When does a cycle start? When the delay that learning set is over; a look, when it is due.
+"""When does a cycle start? When the delay that learning set is over; a look, when it is due; a past day, after it.
 
 A schedule launches one job, so looks have a schedule of their own. A run key does not keep a schedule from launching
 again at its next tick: the run itself is looked for by its tag. A run that ended without moving its due time is not
@@ -7,7 +7,7 @@ started again each minute: the time is moved for it.
 
 # Without postponed annotations: Dagster reads them as types when the module is loaded.
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import RunsFilter
@@ -16,12 +16,14 @@ from ooda_dagster.config import ConnectionReferenceError
 from ooda_dagster.core.cadence import Delay, due_at
 from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.due import run_of, run_request
+from ooda_dagster.defs.history import HISTORY_JOB
 from ooda_dagster.defs.io_manager import root_run_id
 from ooda_dagster.defs.jobs import CYCLE_JOB, VERIFY_JOB
 from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import schedule_status
 from ooda_dagster.ledger.cycles import Due
 from ooda_dagster.ledger.verifications import Verification
+from ooda_dagster.loop.history import History
 from ooda_dagster.loop.ooda import Ooda
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -137,4 +139,24 @@ def _look(
     return None
 
 
-SCHEDULES = [ooda_adaptive_delay, ooda_due_looks]
+@dg.schedule(
+    job_name=HISTORY_JOB,
+    cron_schedule="20 0 * * *",
+    execution_timezone="UTC",
+    name="ooda_past_days",
+    default_status=schedule_status(),
+    description="Rolls yesterday up, and days of the last week that were missed: a run a day, from the ledger.",
+)
+def ooda_past_days(
+    context: dg.ScheduleEvaluationContext, ooda: dg.ResourceParam[Ooda]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    now = context.scheduled_execution_time
+    due = History(ooda).due(now.astimezone(UTC).date())
+    return [
+        # A day that could not be read is asked for again tomorrow: the key is of this tick.
+        dg.RunRequest(f"{day}@{now.date()}", partition_key=day.isoformat(), tags={"ooda/trigger": "schedule"})
+        for day in due
+    ] or dg.SkipReason("every day of the last week that the ledger knows of is rolled up")
+
+
+SCHEDULES = [ooda_adaptive_delay, ooda_due_looks, ooda_past_days]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Hypothesis
+from ooda_dagster.ledger.chunks import COVERAGE, ids_of, sums
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import action, audit_event, journal, message
 
@@ -78,10 +79,13 @@ class Past:
 
     def calls_per_hour(self, name: str, until: datetime, fingerprints: Sequence[str]) -> float | None:
         """Calls of some statements in the day before `until`, per covered hour; None where nothing is kept of it."""
-        parameters = {"target": name, "since": until - timedelta(days=1), "until": until, "of": list(fingerprints)}
+        since = until - timedelta(days=1)
         with connection(self._engine) as conn:
-            calls, hours = conn.execute(_CALLS, parameters).one()
-        return calls / hours if hours else None
+            ids = ids_of(conn, name, fingerprints)
+            _, found = sums(conn, name, since, until, columns=("n",), only=ids)
+            parameters = {"target": name, "since": since, "until": until}
+            hours = float(conn.execute(COVERAGE, parameters).one().covered_s or 0) / 3600
+        return float(found["n"].sum()) / hours if hours else None
 
 
 _HYPOTHESES = sa.text(
@@ -95,19 +99,5 @@ _STATES = sa.text(
     """
     select distinct on (action_id) action_id, to_state, at from ooda.journal
     where target = :target and at < :moment order by action_id, seq desc
-    """
-)
-
-_CALLS = sa.text(
-    """
-    with buckets as (
-        select * from ooda.rollup where target = :target and bucket_start >= :since and bucket_start < :until
-    )
-    select
-        (select coalesce(sum(u.calls), 0)::float8
-         from buckets b cross join lateral unnest(b.statement_ids, b.calls) as u(statement_id, calls)
-         where u.statement_id in
-            (select statement_id from ooda.statement where target = :target and fingerprint = any(:of))) as calls,
-        (select coalesce(sum(span_s), 0) / 3600 from buckets) as hours
     """
 )

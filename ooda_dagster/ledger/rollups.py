@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.settings import Sampling
+from ooda_dagster.ledger import chunks, compaction
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import counter_snapshot, rollup, sample_gap, statement, statement_query, target
+from ooda_dagster.ledger.packing import COUNTERS, WHOLE
+from ooda_dagster.ledger.tables import counter_snapshot, rollup_chunk, sample_gap, statement, statement_query, target
 
-#: Counters of a bucket: name in the frame → column of the table.
-COUNTERS = {
-    "n": "calls",
-    "sum_ms": "total_ms",
-    "sum_ms_sq": "total_ms_sq",
-    "rows": "rows",
-    "blocks_hit": "blocks_hit",
-    "blocks_read": "blocks_read",
-    "temp_blocks": "temp_blocks",
-    "wal_bytes": "wal_bytes",
-}
-_WHOLE = {"n", "rows", "blocks_hit", "blocks_read", "temp_blocks", "wal_bytes"}
+__all__ = ["COUNTERS", "Rollups", "Snapshot"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ class Rollups:
                 conn.execute(sa.insert(sample_gap).values(target=name, **gap))
             if previous and (len(frame) or not gaps):
                 span_s = (current.taken_at - since).total_seconds()
-                conn.execute(sa.insert(rollup).values(_packed(name, since, span_s, frame)))
+                conn.execute(sa.insert(rollup_chunk).values(_minute(name, since, span_s, frame)))
         return True
 
     def snapshot(self, name: str) -> Snapshot | None:
@@ -133,46 +124,47 @@ class Rollups:
             return Snapshot(**row) if row else None
 
     def frame(
-        self, name: str, since: datetime, until: datetime, *, fingerprints: Collection[str] | None = None
+        self,
+        name: str,
+        since: datetime,
+        until: datetime,
+        *,
+        fingerprints: Collection[str] | None = None,
+        columns: Collection[str] = COUNTERS,
     ) -> pd.DataFrame:
-        """Buckets in [since, until): columns minute, span_s, fingerprint and the counters of COUNTERS."""
+        """Buckets that begin in [since, until), by time: minute, span_s, fingerprint (categories) and the counters.
+
+        How exact the counters are says docs/rollups.md. columns: those of COUNTERS that are wanted.
+        """
         with connection(self._engine) as conn:
-            rows = conn.execute(
-                _UNPACK,
-                {
-                    "target": name,
-                    "since": since,
-                    "until": until,
-                    "fingerprints": None if fingerprints is None else list(fingerprints),
-                },
-            ).all()
-        return pd.DataFrame(rows, columns=pd.Index(["minute", "span_s", "fingerprint", *COUNTERS]))
+            only = None if fingerprints is None else chunks.ids_of(conn, name, fingerprints)
+            found = list(chunks.read(conn, name, since, until, columns=columns, only=only))
+            known = _known(conn, name)
+        return _frame(found, known, [column for column in COUNTERS if column in columns])
 
     def totals(self, name: str, since: datetime, until: datetime) -> pd.DataFrame:
         """Sums over [since, until) per statement, heaviest first: fingerprint, kind, text and the counters."""
         with connection(self._engine) as conn:
-            rows = conn.execute(_TOTALS, {"target": name, "since": since, "until": until}).all()
-        return pd.DataFrame(rows, columns=pd.Index(["fingerprint", "kind", "text", *COUNTERS]))
+            ids, sums = chunks.sums(conn, name, since, until)
+            query = sa.select(statement.c.statement_id, statement.c.fingerprint, statement.c.kind, statement.c.text)
+            rows = conn.execute(query.where(statement.c.statement_id.in_(ids.tolist()))).all()
+        found = pd.DataFrame(rows, columns=pd.Index(["statement_id", "fingerprint", "kind", "text"]))
+        place = np.searchsorted(ids, found.pop("statement_id").to_numpy("int64"))
+        for column in COUNTERS:
+            found[column] = _typed(column, sums[column][place])
+        return found.sort_values("sum_ms", ascending=False, kind="stable", ignore_index=True)
 
     def newest(self, name: str, until: datetime, buckets: int) -> datetime | None:
         """Start of the newest `buckets` minute buckets in which something was called; None where there is none."""
-        query = sa.select(rollup.c.bucket_start).where(
-            rollup.c.target == name,
-            rollup.c.grain == "minute",
-            rollup.c.bucket_start < until,
-            sa.func.cardinality(rollup.c.statement_ids) > 0,
-        )
         with connection(self._engine) as conn:
-            starts = conn.execute(query.order_by(rollup.c.bucket_start.desc()).limit(buckets)).scalars().all()
+            parameters = {"target": name, "until": until, "buckets": buckets}
+            starts = conn.execute(chunks.NEWEST, parameters).scalars().all()
             return starts[-1] if starts else None
 
     def coverage(self, name: str, since: datetime, until: datetime) -> tuple[datetime | None, float]:
         """First bucket's start in [since, until), and how many seconds the buckets cover, quiet ones too."""
-        query = sa.select(sa.func.min(rollup.c.bucket_start), sa.func.sum(rollup.c.span_s)).where(
-            rollup.c.target == name, rollup.c.bucket_start >= since, rollup.c.bucket_start < until
-        )
         with connection(self._engine) as conn:
-            first, covered = conn.execute(query).one()
+            first, covered = conn.execute(chunks.COVERAGE, {"target": name, "since": since, "until": until}).one()
             return first, float(covered or 0)
 
     def gaps(self, name: str, since: datetime, until: datetime) -> pd.DataFrame:
@@ -187,90 +179,48 @@ class Rollups:
 
     def compact(self, name: str, *, now: datetime, policy: Sampling) -> None:
         """Minutes into 5-minute blocks, blocks into hours, and drop what is older than kept."""
-        steps = (
-            ("minute", "block", now - timedelta(hours=policy.keep_minutes_h), "5 minutes"),
-            ("block", "hour", now - timedelta(days=policy.keep_blocks_d), "1 hour"),
-        )
-        with connection(self._engine) as conn:
-            for source, grain, cut, width in steps:
-                conn.execute(_COMPACT, {"target": name, "source": source, "grain": grain, "cut": cut, "width": width})
-            oldest = now - timedelta(days=policy.keep_hours_d)
-            conn.execute(sa.delete(rollup).where(rollup.c.target == name, rollup.c.bucket_start < oldest))
-            conn.execute(sa.delete(sample_gap).where(sample_gap.c.target == name, sample_gap.c.until < oldest))
+        compaction.compact(self._engine, name, now=now, policy=policy)
 
 
-def _packed(name: str, start: datetime, span_s: float, frame: pd.DataFrame) -> dict[str, Any]:
-    values: dict[str, Any] = {"target": name, "grain": "minute", "bucket_start": start, "span_s": span_s}
+def _minute(name: str, start: datetime, span_s: float, frame: pd.DataFrame) -> dict[str, Any]:
+    """A sample as a chunk's row. frame: statement_id, which differ, and the counters."""
     if frame.empty:
-        return values | {column: [] for column in ("statement_ids", *COUNTERS.values())}
-    frame = frame.sort_values("statement_id")
-    values["statement_ids"] = frame["statement_id"].astype(int).tolist()
-    for column, stored in COUNTERS.items():
-        numbers = frame[column].to_numpy()
-        values[stored] = (np.rint(numbers).astype("int64") if column in _WHOLE else numbers.astype(float)).tolist()
-    return values
+        frame = pd.DataFrame(columns=pd.Index(["statement_id", *COUNTERS]))
+    values = {column: _typed(column, frame[column].to_numpy(float)) for column in COUNTERS}
+    ids = frame["statement_id"].to_numpy(float).astype("int64")
+    return chunks.row_of(name, "minute", chunks.one_bucket(start, span_s, ids, values))
 
 
-_ARRAYS = ", ".join(f"r.{column}" for column in COUNTERS.values())
-_NAMES = ", ".join(COUNTERS.values())
-_SUMS = ", ".join(
-    f"sum(u.{stored})::{'bigint' if column in _WHOLE else 'float8'} as {stored}" for column, stored in COUNTERS.items()
-)
-_AGGREGATED = ", ".join(f"array_agg({column} order by statement_id)" for column in COUNTERS.values())
+def _typed(column: str, values: np.ndarray) -> np.ndarray:
+    return np.rint(values).astype("int64") if column in WHOLE else values
 
-# The names that are put together here are COUNTERS', never input.
-_UNPACK = sa.text(
-    f"""
-    select r.bucket_start, r.span_s, s.fingerprint, {", ".join(f"u.{c}" for c in COUNTERS.values())}
-    from ooda.rollup r
-    cross join lateral unnest(r.statement_ids, {_ARRAYS}) as u(statement_id, {_NAMES})
-    join ooda.statement s on s.statement_id = u.statement_id
-    where r.target = :target and r.bucket_start >= :since and r.bucket_start < :until
-      and (cast(:fingerprints as text[]) is null or s.fingerprint = any(cast(:fingerprints as text[])))
-    order by r.bucket_start, s.statement_id
-    """  # noqa: S608
-)
 
-_TOTALS = sa.text(
-    f"""
-    select s.fingerprint, s.kind, s.text, {", ".join(f"t.{c}" for c in COUNTERS.values())}
-    from (
-        select u.statement_id, {_SUMS}
-        from ooda.rollup r
-        cross join lateral unnest(r.statement_ids, {_ARRAYS}) as u(statement_id, {_NAMES})
-        where r.target = :target and r.bucket_start >= :since and r.bucket_start < :until
-        group by u.statement_id
-    ) t
-    join ooda.statement s on s.statement_id = t.statement_id
-    order by t.total_ms desc
-    """  # noqa: S608
-)
+def _known(conn: sa.Connection, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending ids of a target's statements, and their fingerprints."""
+    query = sa.select(statement.c.statement_id, statement.c.fingerprint).where(statement.c.target == name)
+    rows = conn.execute(query.order_by(statement.c.statement_id)).all()
+    return np.array([row[0] for row in rows], "int64"), np.array([row[1] for row in rows], object)
 
-# Whole blocks only: a block that is still filling stays as it is.
-_COMPACT = sa.text(
-    f"""
-    with old as (
-        delete from ooda.rollup r
-        where target = :target and grain = :source
-          and bucket_start < date_bin(cast(:width as interval), cast(:cut as timestamptz), '2000-01-01 00:00+00')
-        returning r.*
-    ), spans as (
-        select date_bin(cast(:width as interval), bucket_start, '2000-01-01 00:00+00') as block,
-               min(bucket_start) as starts, sum(span_s) as span_s
-        from old group by 1
-    ), sums as (
-        select date_bin(cast(:width as interval), r.bucket_start, '2000-01-01 00:00+00') as block,
-               u.statement_id, {_SUMS}
-        from old r
-        cross join lateral unnest(r.statement_ids, {_ARRAYS}) as u(statement_id, {_NAMES})
-        group by 1, 2
-    ), packed as (
-        select block, array_agg(statement_id order by statement_id), {_AGGREGATED}
-        from sums group by block
-    )
-    insert into ooda.rollup (target, grain, bucket_start, span_s, statement_ids, {_NAMES})
-    select :target, :grain, s.starts, s.span_s, coalesce(p.statement_ids, '{{}}'),
-           {", ".join(f"coalesce(p.{c}, '{{}}')" for c in COUNTERS.values())}
-    from spans s left join (select * from packed) as p(block, statement_ids, {_NAMES}) using (block)
-    """  # noqa: S608
-)
+
+def _frame(found: list[chunks.Chunk], known: tuple[np.ndarray, np.ndarray], columns: list[str]) -> pd.DataFrame:
+    ids, fingerprints = known
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("minute", "span_s", "statement", *columns)}
+    for chunk in found:
+        cells = chunk.cells
+        narrow = "uint16" if len(chunk.starts) < 1 << 16 else "int64"  # sorted by radix
+        order = np.argsort(cells.bucket.astype(narrow), kind="stable")
+        order = order[np.isin(cells.ids, ids)[cells.row[order]]]
+        bucket = cells.bucket[order]
+        parts["minute"].append(chunk.starts[bucket])
+        parts["span_s"].append(chunk.spans_s[bucket])
+        parts["statement"].append(np.searchsorted(ids, cells.ids)[cells.row[order]])
+        for name in columns:
+            parts[name].append(cells.values[name][order])
+    joined = {name: np.concatenate(part) if part else np.zeros(0, "int64") for name, part in parts.items()}
+    number = joined.pop("statement").astype("int64")
+    used = np.flatnonzero(np.bincount(number, minlength=len(ids)))
+    place = np.zeros(len(ids), "int64")
+    place[used] = np.arange(len(used))
+    minute = pd.DatetimeIndex(joined.pop("minute").view("M8[us]")).tz_localize("UTC")
+    names = pd.Categorical.from_codes(place[number], categories=pd.Index(fingerprints[used]))  # type: ignore[arg-type]
+    return pd.DataFrame({"minute": minute, "span_s": joined.pop("span_s"), "fingerprint": names, **joined}, copy=False)

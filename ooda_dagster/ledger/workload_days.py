@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ooda_dagster.core.workload_day import NO_DATA, Work, WorkloadDay
+from ooda_dagster.ledger.chunks import BUCKETS, sums
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.tables import request_read, rollup, workload_day
+from ooda_dagster.ledger.tables import request_read, statement, workload_day
 
 _COLUMNS = [workload_day.c[name] for name in WorkloadDay.__dataclass_fields__]
 
@@ -59,27 +61,26 @@ class WorkloadDays:
 
     def covered(self, name: str, since: datetime, until: datetime) -> Sequence[Covered]:
         """The grains of the buckets that begin in [since, until), finest first."""
-        query = (
-            sa.select(rollup.c.grain, rollup.c.bucket_start, rollup.c.span_s)
-            .where(rollup.c.target == name, rollup.c.bucket_start >= since, rollup.c.bucket_start < until)
-            .order_by(rollup.c.bucket_start)
-        )
         with connection(self._engine) as conn:
-            rows = conn.execute(query).all()
+            rows = conn.execute(BUCKETS, {"target": name, "since": since, "until": until}).all()
         found = []
         for grain in ("minute", "block", "hour"):
             mine = [r for r in rows if r.grain == grain]
             if mine:
-                inside = [min(r.span_s, (until - r.bucket_start).total_seconds()) for r in mine]
-                end = max(r.bucket_start + timedelta(seconds=r.span_s) for r in mine)
+                inside = [min(r.span_s, (until - r.start).total_seconds()) for r in mine]
+                end = max(r.start + timedelta(seconds=r.span_s) for r in mine)
                 found.append(Covered(grain, sum(inside) / 3600, max(0.0, (end - until).total_seconds())))
         return found
 
     def work(self, name: str, since: datetime, until: datetime) -> dict[str, Work]:
         """fingerprint → calls and time in the buckets that begin in [since, until)."""
         with connection(self._engine) as conn:
-            rows = conn.execute(_WORK, {"target": name, "since": since, "until": until}).all()
-        return {r.fingerprint: Work(r.calls, r.total_ms) for r in rows}
+            ids, found = sums(conn, name, since, until, columns=("n", "sum_ms"))
+            query = sa.select(statement.c.statement_id, statement.c.fingerprint)
+            rows = conn.execute(query.where(statement.c.statement_id.in_(ids.tolist()))).all()
+        known = {row.statement_id: row.fingerprint for row in rows}
+        heaviest = np.argsort(-found["sum_ms"], kind="stable")
+        return {known[ids[k]]: Work(int(found["n"][k]), float(found["sum_ms"][k])) for k in heaviest if ids[k] in known}
 
     def read_slot(self, name: str, *, now: datetime, per_minute: int) -> datetime:
         """When the caller may read the target's requests; every caller gets a moment of its own."""
@@ -94,19 +95,3 @@ class WorkloadDays:
 def _told(day: Any) -> sa.Case[int]:
     """Nothing, requests alone, or statements."""
     return sa.case((day.source == NO_DATA, 0), (day.calls.is_(None), 1), else_=2)
-
-
-_WORK = sa.text(
-    """
-    select s.fingerprint, t.calls, t.total_ms
-    from (
-        select u.statement_id, sum(u.calls)::bigint as calls, sum(u.total_ms) as total_ms
-        from ooda.rollup r
-        cross join lateral unnest(r.statement_ids, r.calls, r.total_ms) as u(statement_id, calls, total_ms)
-        where r.target = :target and r.bucket_start >= :since and r.bucket_start < :until
-        group by u.statement_id
-    ) t
-    join ooda.statement s on s.statement_id = t.statement_id
-    order by t.total_ms desc
-    """
-)

@@ -33,5 +33,9 @@ def last_changes(
 
 def since_changes(frame: pd.DataFrame, changed: dict[str, datetime]) -> pd.DataFrame:
     """Buckets (columns minute, fingerprint) of each statement since it was changed last; all where it never was."""
-    starts = pd.to_datetime(frame["fingerprint"].map(changed), utc=True)
-    return frame[starts.isna() | (pd.to_datetime(frame["minute"], utc=True) >= starts)]
+    codes, names = pd.factorize(frame["fingerprint"])
+    never = pd.Timestamp(0, tz="UTC")
+    starts = pd.DatetimeIndex([changed.get(str(name), never) for name in names], tz="UTC")
+    if not len(starts):
+        return frame
+    return frame[pd.DatetimeIndex(pd.to_datetime(frame["minute"], utc=True)) >= starts[codes]]

@@ -31,6 +31,7 @@ from ooda_dagster.targets.postgres.past_requests import read_request_day
 #: How far partitions and tables go back where no setting says so: hours of rollups are kept as long.
 DAYS_BACK = 400
 _MOST_TOP = 20
+_CATCH_UP_DAYS = 7
 _LONG_S = 600
 #: Marks a day that a source could not tell of: `fill` takes it up again.
 _UNREAD = {"unread": True}
@@ -90,6 +91,19 @@ class History:
         days = [since + timedelta(days=n) for n in range((until - since).days + 1)]
         found = {day: [name for name in sorted(names) if (day, name) not in known] for day in days}
         return {day: left for day, left in found.items() if left}
+
+    def due(self, today: date) -> list[date]:
+        """Days of the week before `today` that are to be rolled up: those that the ledger knows something of."""
+        targets = self._config.targets
+        first = max(today - timedelta(days=_CATCH_UP_DAYS), first_day(targets.values(), today))
+        missing = self.missing(first, today - timedelta(days=1), list(targets))
+        return [day for day, names in missing.items() if any(self._known(targets[name], day) for name in names)]
+
+    def _known(self, target: TargetConfig, day: date) -> bool:
+        since, until = bounds(day)
+        return bool(
+            self._ledger.workload_days.covered(target.name, since, until) or self._counted(target, since, until)
+        )
 
     def _day(self, target: TargetConfig, day: date) -> WorkloadDay:
         since, until = bounds(day)

@@ -16,6 +16,8 @@ from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 
 EVENT = "verdict bar"
+#: Counters that a verdict is made of.
+JUDGED = ("n", "sum_ms", "sum_ms_sq")
 
 
 def policy_of(ledger: Ledger, name: str, policy: Verifying) -> Verifying:
@@ -43,7 +45,7 @@ def audit_verdicts(
     """
     policy = settings.verifying
     since = now - timedelta(days=settings.sampling.keep_blocks_d)
-    rollup = ledger.rollups.frame(name, since, now)
+    rollup = ledger.rollups.frame(name, since, now, columns=JUDGED)
     reached: set[str] = set()
     for change_set in ledger.verifications.since(name, since):
         reached |= {*change_set.treated, *change_set.bystanders}

@@ -22,7 +22,7 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.evidence_files import export_due
 from ooda_dagster.loop.improvement import of_document
 from ooda_dagster.loop.situation import POLICY
-from ooda_dagster.loop.verdict_bar import policy_of
+from ooda_dagster.loop.verdict_bar import JUDGED, policy_of
 from ooda_dagster.targets.base import TargetError
 
 _NOTHING_TO_JUDGE = Verdict(Outcome.INCONCLUSIVE, None, None, "it changes no statement: there is nothing to judge")
@@ -95,7 +95,7 @@ def _question(loop: Loop, verification: Verification, now: datetime, *, looser: 
     since = verification.acted_from - timedelta(hours=policy.baseline_h)
     # Before an earlier action changed it, a statement was another one: its baseline begins there.
     changed = last_changes(loop.ledger, loop.name, since=since, until=verification.acted_from, bystanders=True)
-    frame = since_changes(loop.ledger.rollups.frame(loop.name, since, now), changed)
+    frame = since_changes(loop.ledger.rollups.frame(loop.name, since, now, columns=JUDGED), changed)
     kinds = loop.ledger.rollups.statements(loop.name).set_index("fingerprint")["kind"]
     treated = set(verification.treated)
     gaps = loop.ledger.rollups.gaps(loop.name, since, now)
@@ -106,7 +106,7 @@ def _question(loop: Loop, verification: Verification, now: datetime, *, looser: 
     ]
     excluded = others + [(row.since, row.until) for row in gaps.itertuples() if row.kind not in ("eviction",)]
     work = set(kinds.index[kinds.isin(_WORK)]) - treated
-    control = _control(loop, verification, work) & set(frame["fingerprint"])
+    control = _control(loop, verification, work) & set(frame["fingerprint"].unique())
     beside = not control
     if beside:  # nothing else runs here: what reads the same tables and does not use the change is next best
         control = set(verification.bystanders) - treated
@@ -142,8 +142,8 @@ def _served_calls(loop: Loop, verification: Verification, actions: Sequence[Acti
     every = set().union(*served.values())
     if not every or verification.acted_until is None:
         return {}
-    frame = loop.ledger.rollups.frame(loop.name, verification.acted_until, now, fingerprints=every)
-    calls = frame.groupby("fingerprint")["n"].sum()
+    frame = loop.ledger.rollups.frame(loop.name, verification.acted_until, now, fingerprints=every, columns=("n",))
+    calls = frame.groupby("fingerprint", observed=True)["n"].sum()
     return {i: int(calls[calls.index.isin(which)].sum()) for i, which in served.items() if which}
 
 

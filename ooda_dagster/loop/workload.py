@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from ooda_dagster.advisor.workload import Workload, from_totals
-from ooda_dagster.collect.deltas import COUNTED, unpack
+from ooda_dagster.collect.deltas import COUNTED, TO_FRAME, unpack
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.rollups import COUNTERS
 from ooda_dagster.loop.changes import last_changes, since_changes
@@ -80,7 +80,7 @@ def _from_counters(ledger: Ledger, name: str, counters: pd.DataFrame) -> pd.Data
     if frame.empty:  # no text is known yet, or may be seen by the role
         return _empty()
     sums = frame.groupby("fingerprint", as_index=False)[COUNTED].sum()
-    sums = sums.rename(columns={stored: ours for ours, stored in COUNTERS.items()})
+    sums = sums.rename(columns=TO_FRAME)
     statements = ledger.rollups.statements(name, list(sums["fingerprint"]))
     merged = sums.merge(statements, on="fingerprint")
     return merged.sort_values("sum_ms", ascending=False, ignore_index=True)
@@ -95,8 +95,8 @@ def _at_todays_price(totals: pd.DataFrame, ledger: Ledger, name: str, until: dat
     if totals.empty or newest is None:
         return totals
     changed = last_changes(ledger, name, since=newest)
-    recent = since_changes(ledger.rollups.frame(name, newest, until), changed)
-    sums = recent.groupby("fingerprint")[["n", "sum_ms"]].sum()
+    recent = since_changes(ledger.rollups.frame(name, newest, until, columns=("n", "sum_ms")), changed)
+    sums = recent.groupby("fingerprint", observed=True)[["n", "sum_ms"]].sum()
     sums = sums[sums["n"] >= _ENOUGH_CALLS]
     today = totals["fingerprint"].map(sums["sum_ms"] / sums["n"]) * totals["n"]
     unknown = today.isna() & totals["fingerprint"].isin(list(changed))

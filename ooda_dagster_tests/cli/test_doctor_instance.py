@@ -72,6 +72,7 @@ def test_ours_lacks_nothing_but_what_is_switched_on(their_home: Path, monkeypatc
         "daemon",
         "schedule ooda_adaptive_delay",
         "schedule ooda_due_looks",
+        "schedule ooda_past_days",
         *(f"sensor {s.name}" for s in make_sensors(Names(), make_jobs(Names()))),
     }
     assert "nothing starts by itself" in found["daemon"].found

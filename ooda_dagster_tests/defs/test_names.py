@@ -160,7 +160,9 @@ def test_owners_are_those_of_the_configuration_or_of_the_call() -> None:
 def test_loading_starts_nothing() -> None:
     schedules = {s.name: s.default_status for s in REPOSITORY.schedule_defs}
     sensors = {s.name: s.default_status for s in REPOSITORY.sensor_defs}
-    assert schedules == dict.fromkeys(("ooda_adaptive_delay", "ooda_due_looks"), dg.DefaultScheduleStatus.STOPPED)
+    assert schedules == dict.fromkeys(
+        ("ooda_adaptive_delay", "ooda_due_looks", "ooda_past_days"), dg.DefaultScheduleStatus.STOPPED
+    )
     names = (
         "ooda_sample_statements",
         "ooda_new_inferences",

