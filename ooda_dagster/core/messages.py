@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ooda_dagster.core.cadence import Pace
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.seen import (
     Anomaly,
@@ -227,7 +228,8 @@ class LearningDelta(Message):
     open: list[VerdictRow] = Field(default_factory=list)
     next_due_at: Moment
     next_due_reason: str
-    delay_minutes: int
+    delay_minutes: int  # without its jitter
+    pace: Pace = Field(default_factory=Pace)
 
 
 class Verdicts(Message):

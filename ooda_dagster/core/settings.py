@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ooda_dagster.core.cadence_settings import Cadence
 from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.patterns import parse_pattern
 from ooda_dagster.core.plan_settings import Plans, Regressions
@@ -184,6 +185,7 @@ class Settings(Group):
     acting: Acting = Acting()
     statistics: Statistics = Statistics()
     verifying: Verifying = Verifying()
+    cadence: Cadence = Cadence()
     messages: Messaging = Messaging()
     history: History = History()
     requests: Requests = Requests()
