@@ -14,6 +14,7 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
 from ooda_dagster.ledger import Action, Cycle
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.second_look import look_twice
 from ooda_dagster.loop.verify import record_improvement, verify
 
 #: The document's windows: 24 hours to 5 minutes ago, and the last 5 minutes.
@@ -33,6 +34,7 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     begun = loop.ledger.cycles.get(results.analysis_id)
     if not results.replayed and not (begun and begun.dry_run):  # a verdict may undo what it is about
         verify(loop)
+        look_twice(loop)
     ended = list(loop.ledger.actions.unlearned(loop.name, results.analysis_id))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
     delay = _delay(loop, begun, ended, len(open_actions), replayed=results.replayed)
