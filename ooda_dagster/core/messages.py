@@ -212,6 +212,26 @@ class VerdictRow(Body):
     reason: str = ""
 
 
+class VerdictAudit(Body):
+    """How often a verdict was wrong on placebos in the target's own history, in per cent with its 95 % interval.
+
+    effective: independent placebos that they are worth. decide_e, revert_e: the bars that hold now; raised: above the
+    settings'. error: why it could not be measured, where it could not.
+    """
+
+    at: Moment
+    placebos: int = 0
+    effective: float = 0.0
+    false_pct: float | None = None
+    low_pct: float | None = None
+    high_pct: float | None = None
+    undone_pct: float | None = None
+    decide_e: float
+    revert_e: float
+    raised: bool = False
+    error: str = ""
+
+
 class LearningDelta(Message):
     """The verdicts that closed since the last cycle, what was undone, when to look again.
 
@@ -230,6 +250,7 @@ class LearningDelta(Message):
     next_due_reason: str
     delay_minutes: int  # without its jitter
     pace: Pace = Field(default_factory=Pace)
+    verdict_audit: VerdictAudit | None = None  # the newest; None: none was made yet
 
 
 class Verdicts(Message):

@@ -14,7 +14,9 @@ from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
 from ooda_dagster.ledger import Action, Cycle
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.own_audit import audit_if_due
 from ooda_dagster.loop.second_look import look_twice
+from ooda_dagster.loop.verdict_bar import last_audit
 from ooda_dagster.loop.verify import record_improvement, verify
 
 #: The document's windows: 24 hours to 5 minutes ago, and the last 5 minutes.
@@ -35,6 +37,7 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     if not results.replayed and not (begun and begun.dry_run):  # a verdict may undo what it is about
         verify(loop)
         look_twice(loop)
+        audit_if_due(loop)
     ended = list(loop.ledger.actions.unlearned(loop.name, results.analysis_id))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
     delay = _delay(loop, begun, ended, len(open_actions), replayed=results.replayed)
@@ -66,6 +69,7 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
         next_due_reason=why,
         delay_minutes=minutes,
         pace=delay.pace,
+        verdict_audit=last_audit(loop.ledger, loop.name, loop.settings.verifying),
     )
 
 
