@@ -1,17 +1,20 @@
-"""The second look: did the gain of what was kept go away?
+"""Later looks at what was kept: did a single statement lose by it, and did its gain go away?
 
-A set time after a verdict of "better" closed, the newest blocks - as many as a verdict may take - are judged against
-the baseline from before the action; the time between counts for neither side. Still better, or unclear: it stays, and
-is not looked at again. Worse: undone, at once and by the looser bar, as any change that hurts. Gone: undone where no
-plan uses it any more; where plans do, taking it from them would likely make them slower, so policy says, as of a change
-that showed no gain (core/keeping.py).
+*Losers*: a verdict that is clear early may come before it is clear of a single statement, so at the deadline each is
+judged by itself (loop/losers.py).
+
+*Gain*: a set time after a verdict of "better" closed, the newest blocks - as many as a verdict may take - are judged
+against the baseline from before the action; the time between counts for neither side. Still better, or unclear: it
+stays, and is not looked at again. Worse: undone, at once and by the looser bar, as any change that hurts. Gone: undone
+where no plan uses it any more; where plans do, taking it from them would likely make them slower, so policy says, as of
+a change that showed no gain (core/keeping.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ooda_dagster.collect.sampler import sample
@@ -23,19 +26,20 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.comparison import compare
 from ooda_dagster.loop.context import Loop
-from ooda_dagster.loop.verify import close_set, look_again, undo_judged, undo_worst, usage_of
+from ooda_dagster.loop.losers import proven_losers
+from ooda_dagster.loop.verify import close_set, look_again, looked_at_again, undo_judged, undo_worst, usage_of
 
 EVENT = "second look"
 
 
 def due_second_looks(loop: Loop) -> list[Verification]:
-    """Kept change sets whose gain is to be looked at once more now."""
+    """Kept change sets that are to be looked at again now."""
     now = loop.clock()
     return [v for v in loop.ledger.verifications.watched(loop.name) if v.next_look_at and v.next_look_at <= now]
 
 
 def look_twice(loop: Loop) -> list[Action]:
-    """Take the second looks that are due; returns the actions that were undone."""
+    """Take the later looks that are due; returns the actions that were undone."""
     if not (due := due_second_looks(loop)):
         return []
     sample(loop.target, loop.ledger, loop.settings.sampling)
@@ -56,19 +60,22 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         _tell(loop, kept, Later.UNCLEAR, f"its statements were changed again by change set {other[:8]}")
         _over(loop, verification)
         return []
+    hours = loop.settings.verifying.second_look_h
+    if not hours or now < verification.closed_at + timedelta(hours=hours):
+        _look_for_losers(loop, verification, kept, now)
+        return []
     newest = now - timedelta(seconds=loop.settings.verifying.deadline_s)
     seen = replace(verification, acted_until=max(newest, verification.acted_until))
-    result = to_undo(compare(loop, seen, now).verdict())
+    compared = compare(loop, seen, now)
+    result = to_undo(compared.verdict())
     found = later(claims[-1], result)
-    patience = timedelta(hours=2 * loop.settings.verifying.second_look_h)
-    if found == Later.UNSEEN and now < verification.closed_at + patience:
+    if found == Later.UNSEEN and now < verification.closed_at + timedelta(hours=2 * hours):
         look_again(loop, verification)
         return []
-    looks = loop.ledger.verifications.looks(verification.change_set_id)
-    news = (
-        not looks or looks[-1]["evidence"].get("second_look") != found
-    )  # else its undo could not be, and is tried again
+    news = _second(looks[-1]) != found  # else it is known, its undo could not be then, and is tried again
     result.evidence["second_look"] = str(found)
+    if found in (Later.STILL_BETTER, Later.UNCLEAR):
+        result.evidence["losers"] = proven_losers(compared)
     loop.ledger.verifications.record(
         verification.change_set_id, loop.name, verification.looks + 1, now, result, final=True
     )
@@ -86,6 +93,25 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         return []
     loop.ledger.actions.learned([a.action_id for a in ended], None)  # its end is news to the next learning
     return ended
+
+
+def _look_for_losers(loop: Loop, verification: Verification, kept: list[Action], now: datetime) -> None:
+    """Note whose work per call rose since; the gain itself is looked at later."""
+    compared = compare(loop, verification, now)
+    result, losers = compared.verdict(), proven_losers(compared)
+    result.evidence.update(second_look="losers", losers=losers)
+    assert verification.closed_at is not None
+    loop.ledger.verifications.record(
+        verification.change_set_id,
+        loop.name,
+        verification.looks + 1,
+        now,
+        result,
+        final=True,
+        next_look_at=looked_at_again(loop, verification, verification.closed_at, now),
+    )
+    if losers:
+        _tell(loop, kept, "losers", f"{len(losers)} of its statements pay for it: they are mended first")
 
 
 def _second(look: Mapping[str, Any]) -> str | None:
@@ -145,7 +171,7 @@ def _words(result: Verdict) -> str:
     return f"work per call {100 * (result.ratio - 1):+.0f} %, {low:+.0f} to {high:+.0f}, against before the action"
 
 
-def _tell(loop: Loop, actions: list[Action], found: Later, why: str) -> None:
+def _tell(loop: Loop, actions: list[Action], found: str, why: str) -> None:
     for action in actions:
         loop.say(f"second look: {found}: {action.description}: {why}")
         loop.ledger.audit(EVENT, target=loop.name, action_id=action.action_id, found=str(found), why=why)

@@ -266,9 +266,21 @@ def close_set(loop: Loop, verification: Verification, now: datetime, *, look_at:
 
 def _close_judged(loop: Loop, verification: Verification, now: datetime) -> None:
     kept = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.KEPT,))
-    hours = loop.settings.verifying.second_look_h
-    watched = hours > 0 and any(a.outcome == Outcome.BETTER for a in kept)
-    close_set(loop, verification, now, look_at=now + timedelta(hours=hours) if watched else None)
+    better = any(a.outcome == Outcome.BETTER for a in kept)
+    close_set(loop, verification, now, look_at=looked_at_again(loop, verification, now, now) if better else None)
+
+
+def looked_at_again(loop: Loop, verification: Verification, closed_at: datetime, now: datetime) -> datetime | None:
+    """When a kept change set is looked at next: at its deadline for who lost by it, then for whether its gain lasts.
+
+    A verdict that is clear early may come before it is clear of a single statement.
+    """
+    policy = loop.settings.verifying
+    assert verification.acted_until is not None
+    deadline = verification.acted_until + timedelta(seconds=policy.deadline_s)
+    if len(verification.treated) > 1 and now < deadline:
+        return deadline
+    return closed_at + timedelta(hours=policy.second_look_h) if policy.second_look_h else None
 
 
 #: Score of an outcome class in the improvement history, where more than 0.7 means: learn from it.

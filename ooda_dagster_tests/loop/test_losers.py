@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import State
@@ -10,6 +13,7 @@ from ooda_dagster.core.verdict import Outcome, Verdict
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.losers import open_losers
 from ooda_dagster.loop.opened import open_changes
+from ooda_dagster.loop.second_look import look_twice
 from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, applied
@@ -46,6 +50,28 @@ def test_a_loser_among_winners_is_named_and_the_index_stays(stage: Stage) -> Non
     assert 0.8 < lost["lost_ms_per_hour"] / (10 * 8 * 3600) < 1.2
     (loser,) = open_losers(stage.loop).values()
     assert (loser.fingerprint, loser.action_id) == ("l", ended.action_id)
+
+
+def test_a_loser_that_is_not_clear_when_the_verdict_closes_is_looked_for_at_the_deadline(stage: Stage) -> None:
+    action = stage.built()
+    history(stage, {**_WINNERS, "l": (4.0, 12.0), **_CONTROL})
+    change_set = judged(stage, action, treated=_TREATED)
+    used(stage)
+    book, impatient = stage.ledger.verifications, stage.with_settings("verifying", decide_e=30, second_look_h=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ooda_dagster.loop.verify.proven_losers", lambda compared: [])
+        assert [a.state for a in verify(impatient.loop)] == [State.KEPT]
+    assert open_losers(stage.loop) == {}
+    (watched,) = book.watched(stage.loop.name)
+    assert watched.acted_until is not None
+    assert watched.closed_at is not None
+    assert watched.next_look_at == watched.acted_until + timedelta(seconds=80)
+    deadline = watched.next_look_at + timedelta(seconds=1)
+    assert look_twice(replace(impatient.loop, clock=lambda: deadline)) == []
+    assert set(open_losers(stage.loop)) == {"l"}
+    assert stage.now(action).state == State.KEPT
+    assert "second look: losers, 1 of its statements pay for it" in (stage.now(action).verdict_reason or "")
+    assert book.get(change_set).next_look_at == watched.closed_at + timedelta(hours=1)
 
 
 def test_where_nobody_lost_nobody_is_named(stage: Stage) -> None:

@@ -41,7 +41,7 @@ def test_a_gain_is_gone_where_surely_less_than_half_of_it_is_left(
 
 def short(stage: Stage) -> Stage:
     """The newest twenty seconds are looked at."""
-    return stage.with_settings("verifying", deadline_s=22)
+    return stage.with_settings("verifying", deadline_s=22, second_look_h=0.005)
 
 
 def kept(stage: Stage) -> Action:
