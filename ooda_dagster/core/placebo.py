@@ -116,7 +116,7 @@ def audit(
         if enough():
             break
     if not found:
-        raise TooLittleHistoryError(f"none of {done} placebos had enough calls and blocks around it to be judged")
+        raise TooLittleHistoryError(f"none of {number} placebos had enough calls and blocks around it to be judged")
     found.sort(key=lambda p: p.moment)
     log_e = [p.log_e for p in found]
     effective = effective_number([p.moment for p in found], np.array(log_e), policy.deadline_s, chance)

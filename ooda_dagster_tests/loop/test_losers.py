@@ -66,7 +66,7 @@ def test_a_loser_that_is_not_clear_when_the_verdict_closes_is_looked_for_at_the_
     assert watched.acted_until is not None
     assert watched.closed_at is not None
     assert watched.next_look_at == watched.acted_until + timedelta(seconds=80)
-    deadline = watched.next_look_at + timedelta(seconds=1)
+    deadline = watched.acted_until + timedelta(seconds=81)
     assert look_twice(replace(impatient.loop, clock=lambda: deadline)) == []
     assert set(open_losers(stage.loop)) == {"l"}
     assert stage.now(action).state == State.KEPT

@@ -87,7 +87,7 @@ def test_its_cpu_is_bounded(stage: Stage) -> None:
 def test_it_is_not_measured_where_it_is_switched_off_or_history_is_short(
     stage: Stage, verifying: dict[str, float]
 ) -> None:
-    stage = audited(stage, **verifying)
+    stage = audited(stage).with_settings("verifying", **verifying)
     assert learned(stage).verdict_audit is None
     assert measured(stage) == 0
 

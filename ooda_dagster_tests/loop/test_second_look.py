@@ -173,8 +173,8 @@ def test_in_a_mode_that_does_not_act_a_loss_is_told_once_and_left_to_a_person(st
     action = kept(stage)
     history(stage, {"t": (10.0, 2.0), "c": (1.0, 1.0)}, later={"t": 30.0})
     settings = stage.loop.settings.model_copy(update={"mode": Mode.PROPOSE})
+    (watched,) = stage.ledger.verifications.watched(stage.loop.name)
     for _ in range(2):
-        (watched,) = stage.ledger.verifications.watched(stage.loop.name)
         stage.ledger.verifications.update(watched.change_set_id, next_look_at=stage.loop.clock())
         assert look_twice(replace(stage.loop, settings=settings)) == []
     assert (stage.now(action).state, stage.now(action).outcome, said(stage)) == (
