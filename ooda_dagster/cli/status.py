@@ -13,6 +13,7 @@ from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import OPEN, WAITING
 from ooda_dagster.core.settings import Verifying
 from ooda_dagster.core.wire import iso
+from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.alerts import Alert
 from ooda_dagster.loop.ooda import Ooda
 from ooda_dagster.loop.verdict_bar import in_words, last_audit
@@ -26,7 +27,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
         if target and target not in known:
             ooda.config.target(target)  # says which name is near
         names = [target] if target else sorted({*ooda.config.targets, *known})
-        found = [_target(ooda, name) for name in names]
+        policies = {name: t.settings.verifying for name, t in ooda.config.targets.items()}
+        found = [_target(ooda.ledger, name, policies.get(name)) for name in names]
         alerts = [_alert(a) for a in ooda.ledger.alerts.news(datetime.now(UTC), target)]
     if as_json:
         emit({"targets": found, "alerts": alerts})
@@ -60,9 +62,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
                 table(f"{f['target']}: {word}", ["action", "state", "what", "rule"], rows)
 
 
-def _target(ooda: Ooda, name: str) -> dict[str, Any]:
-    ledger, configured = ooda.ledger, ooda.config.targets.get(name)
-    audit = last_audit(ledger, name, configured.settings.verifying if configured else Verifying())
+def _target(ledger: Ledger, name: str, policy: Verifying | None = None) -> dict[str, Any]:
+    audit = last_audit(ledger, name, policy or Verifying())
     row = ledger.cycles.registered(name) or {}
     newest = ledger.cycles.latest(name, 1)
     queue = ledger.cycles.queue([name])
