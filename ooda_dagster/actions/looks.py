@@ -27,4 +27,4 @@ def settle_looks(ledger: Ledger, change_set_id: str, policy: Verifying, now: dat
     if State.VERIFYING in states:
         start_looks(ledger, change_set_id, policy, now)
     elif not states & (IN_FLIGHT | {State.APPLIED}):
-        ledger.verifications.update(change_set_id, acted_until=now, open=False, closed_at=now)
+        ledger.verifications.update(change_set_id, acted_until=now, open=False, closed_at=now, next_look_at=None)

@@ -11,10 +11,12 @@ from ooda_dagster.cli.output import emit, errors, out, table
 from ooda_dagster.cli.session import ConfigOption, JsonOption, TargetOption, with_ledger
 from ooda_dagster.config import load_config
 from ooda_dagster.core.journal import OPEN, WAITING
+from ooda_dagster.core.settings import Verifying
 from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.ledger.alerts import Alert
 from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster.loop.verdict_bar import in_words, last_audit
 
 
 def status(config: ConfigOption = None, target: TargetOption = None, as_json: JsonOption = False) -> None:
@@ -25,7 +27,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
         if target and target not in known:
             ooda.config.target(target)  # says which name is near
         names = [target] if target else sorted({*ooda.config.targets, *known})
-        found = [_target(ooda.ledger, name) for name in names]
+        policies = {name: t.settings.verifying for name, t in ooda.config.targets.items()}
+        found = [_target(ooda.ledger, name, policies.get(name)) for name in names]
         alerts = [_alert(a) for a in ooda.ledger.alerts.news(datetime.now(UTC), target)]
     if as_json:
         emit({"targets": found, "alerts": alerts})
@@ -50,6 +53,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
             for f in found
         ],
     )
+    measured = [(f["target"], _ago(f["verdicts_measured_at"]), f["verdicts"]) for f in found]
+    table("Verdicts", ["target", "measured", "false verdicts where nothing was done"], measured)
     for f in found:
         for word in ("open", "waiting"):
             rows = [(a["action_id"][:8], a["state"], a["description"], a["rule"]) for a in f[word]]
@@ -57,7 +62,8 @@ def status(config: ConfigOption = None, target: TargetOption = None, as_json: Js
                 table(f"{f['target']}: {word}", ["action", "state", "what", "rule"], rows)
 
 
-def _target(ledger: Ledger, name: str) -> dict[str, Any]:
+def _target(ledger: Ledger, name: str, policy: Verifying | None = None) -> dict[str, Any]:
+    audit = last_audit(ledger, name, policy or Verifying())
     row = ledger.cycles.registered(name) or {}
     newest = ledger.cycles.latest(name, 1)
     queue = ledger.cycles.queue([name])
@@ -82,6 +88,9 @@ def _target(ledger: Ledger, name: str) -> dict[str, Any]:
         "next_due_reason": queue[0].reason if queue else None,
         "open": actions(OPEN),
         "waiting": actions(WAITING),
+        "verdict_audit": audit.model_dump(mode="json") if audit else None,
+        "verdicts": in_words(audit),
+        "verdicts_measured_at": audit.at if audit else None,
     }
 
 

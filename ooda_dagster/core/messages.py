@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ooda_dagster.core.cadence import Pace
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.learned import Learned, PredictionPoint
 from ooda_dagster.core.seen import (
@@ -235,6 +236,26 @@ class VerdictRow(Body):
     evidence: str | None = None  # the file of it, where one was written
 
 
+class VerdictAudit(Body):
+    """How often a verdict was wrong on placebos in the target's own history, in per cent with its 95 % interval.
+
+    effective: independent placebos that they are worth. decide_e, revert_e: the bars that hold now; raised: above the
+    settings'. error: why it could not be measured, where it could not.
+    """
+
+    at: Moment
+    placebos: int = 0
+    effective: float = 0.0
+    false_pct: float | None = None
+    low_pct: float | None = None
+    high_pct: float | None = None
+    undone_pct: float | None = None
+    decide_e: float
+    revert_e: float
+    raised: bool = False
+    error: str = ""
+
+
 class LearningDelta(Message):
     """The verdicts that closed since the last cycle, what was undone, when to look again.
 
@@ -256,7 +277,9 @@ class LearningDelta(Message):
     predictions: list[PredictionPoint] = Field(default_factory=list)  # the newest of them
     next_due_at: Moment
     next_due_reason: str
-    delay_minutes: int
+    delay_minutes: int  # without its jitter
+    pace: Pace = Field(default_factory=Pace)
+    verdict_audit: VerdictAudit | None = None  # the newest; None: none was made yet
 
     def restart(self) -> dict[str, Any]:
         """What the next cycle is told, as fields of its Analyze message."""

@@ -65,6 +65,17 @@ class Audit:
     until: datetime
 
 
+@dataclass(frozen=True)
+class _Placebo:
+    """One that could be judged. Log e-values are the highest of any block: of an effect either way, and of a loss."""
+
+    moment: datetime
+    fired: bool
+    undone: bool
+    log_e: float
+    log_e_worse: float
+
+
 def audit(
     rollup: pd.DataFrame,
     *,
@@ -73,10 +84,12 @@ def audit(
     seed: int = 0,
     excluded: Sequence[tuple[datetime, datetime]] = (),
     progress: Callable[[int, int], None] = lambda done, of: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Audit:
     """Judge `number` placebos on a rollup as `judge` takes it, of statements that no action changed.
 
-    progress: called with how many are done, and of how many. Raises TooLittleHistoryError.
+    progress: called with how many are done, and of how many. enough: asked after each, whether to stop; they are judged
+    in an order by chance, so that those so far are spread over all of the history. Raises TooLittleHistoryError.
     """
     chance = np.random.default_rng(seed)
     rollup = rollup[rollup["n"] > 0].sort_values("minute", kind="stable")
@@ -88,37 +101,38 @@ def audit(
             f"{len(calls)} statements without an action were called; {_FEWEST_STATEMENTS} are needed"
         )
     starts = pd.DatetimeIndex(rollup["minute"])
-    fired, undone, log_e, log_e_worse, judged = [], [], [], [], []
-    for done, moment in enumerate(moments, 1):
+    found: list[_Placebo] = []
+    for done, moment in enumerate((moments[i] for i in chance.permutation(len(moments))), 1):
         now = moment + timedelta(seconds=policy.deadline_s + policy.settle_s)
         first = moment - timedelta(hours=policy.baseline_h)
         seen = rollup.iloc[int(starts.searchsorted(first)) : int(starts.searchsorted(now))]
         treated = _touched(calls, chance)
         verdict = judge(seen, acted_at=moment, treated=treated, now=now, excluded=excluded, policy=policy)
         progress(done, number)
-        if verdict.interval is None:
-            continue
-        low, high = verdict.interval
-        judged.append(moment)
-        fired.append(not low <= 1 <= high)
-        undone.append(verdict.revert)
-        log_e.append(verdict.evidence["log_e"])
-        log_e_worse.append(verdict.evidence["log_e_worse"])
-    if not judged:
+        if verdict.interval is not None:
+            low, high = verdict.interval
+            log_e, worse = verdict.evidence["log_e"], verdict.evidence["log_e_worse"]
+            found.append(_Placebo(moment, not low <= 1 <= high, verdict.revert, log_e, worse))
+        if enough():
+            break
+    if not found:
         raise TooLittleHistoryError(f"none of {number} placebos had enough calls and blocks around it to be judged")
-    effective = effective_number(judged, np.array(log_e), policy.deadline_s, chance)
+    found.sort(key=lambda p: p.moment)
+    log_e = [p.log_e for p in found]
+    effective = effective_number([p.moment for p in found], np.array(log_e), policy.deadline_s, chance)
+    fired, undone = [p.fired for p in found], [p.undone for p in found]
     false, harmed = _rate(fired, effective), _rate(undone, effective)
     return Audit(
-        placebos=len(judged),
+        placebos=len(found),
         effective=effective,
         false=false,
         undone=harmed,
         decide_e=policy.decide_e,
         needed_e=needed_bar(false, log_e, PROMISED, policy.decide_e),
         revert_e=policy.revert_e,
-        needed_revert_e=needed_bar(harmed, log_e_worse, PROMISED_UNDO, policy.revert_e),
-        since=min(judged),
-        until=max(judged),
+        needed_revert_e=needed_bar(harmed, [p.log_e_worse for p in found], PROMISED_UNDO, policy.revert_e),
+        since=found[0].moment,
+        until=found[-1].moment,
     )
 
 

@@ -15,6 +15,8 @@ from ooda_dagster.core.verdict import Outcome
 
 #: Net share of the target's statement time that a hypothesis would save → priority.
 _STEPS = ((0.20, 5), (0.08, 4), (0.02, 3), (0.005, 2))
+#: Least priority of what mends a statement that an action of ours made slower, however little time it takes.
+OWN_HARM = 3
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ooda_dagster.core.cadence_settings import Cadence
 from ooda_dagster.core.concept_settings import Concepts
 from ooda_dagster.core.evidence_settings import EvidenceFiles
 from ooda_dagster.core.learning_settings import Learning
@@ -103,7 +104,9 @@ class Acting(Group):
     lock_retry_pause_s: Annotated[float, Field(ge=0)] = 60
     lock_budget_s: Positive = 900  # no try begins later
     build_timeout_s: Positive = 4 * 3600
-    on_inconclusive: Annotated[str, Field(pattern="^(keep|revert)$")] = "keep"
+    on_inconclusive: Annotated[str, Field(pattern="^(cost|keep|revert)$")] = "cost"  # see core/keeping.py
+    cheap_mb: Annotated[float, Field(ge=0)] = 100
+    cheap_write_ms_per_hour: Annotated[float, Field(ge=0)] = 3600  # a thousandth of a core
 
     @field_validator("table_index_budget")
     @classmethod
@@ -164,6 +167,11 @@ class Verifying(Group):
     low_traffic_deadline_s: Positive = 24 * 3600
     low_traffic_calls_per_minute: Positive = 50
     high_success_ratio: Share = 0.90
+    second_look_h: Annotated[float, Field(ge=0, le=24 * 30)] = 24  # after a gain was kept: did it go away? 0: never
+    audit_every_h: Annotated[float, Field(ge=0, le=1_000_000)] = 24  # placebos in the target's own history; 0: never
+    audit_placebos: Annotated[int, Field(ge=20)] = 300
+    audit_cpu_s: Positive = 20
+    audit_statements: Annotated[int, Field(ge=4)] = 200  # those with the most calls
 
 
 class Messaging(Group):
@@ -188,6 +196,7 @@ class Settings(Group):
     verifying: Verifying = Verifying()
     learning: Learning = Learning()
     evidence: EvidenceFiles = EvidenceFiles()
+    cadence: Cadence = Cadence()
     messages: Messaging = Messaging()
     history: History = History()
     requests: Requests = Requests()
@@ -223,6 +232,8 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
             "settle_s": 2,
             "deadline_s": 80,
             "low_traffic_deadline_s": 100,
+            "second_look_h": 0.25,
+            "audit_every_h": 0,
         },
         "messages": {"retry_s": 1, "resume_s": 60},
         "regressions": {"lookback_h": 1, "look_s": 3, "min_extra_s": 0.2},

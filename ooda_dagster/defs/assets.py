@@ -22,7 +22,7 @@ from ooda_dagster.defs.partitions import targets
 from ooda_dagster.defs.tags import by_hand, tag_run
 from ooda_dagster.defs.turn import first_turn, loop_of, out, turn
 from ooda_dagster.ledger import Cycle
-from ooda_dagster.loop import act, decide, hypothesize, learn, observe, verify
+from ooda_dagster.loop import act, decide, hypothesize, learn, observe, second_look, verify
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.ooda import Ooda
 
@@ -81,8 +81,8 @@ def verdicts(context: dg.AssetExecutionContext, ooda: dg.ResourceParam[Ooda]) ->
     loop = loop_of(context, ooda)
     analysis_id = f"verify-{context.run.run_id}"
     tag_run(context, by_hand(context, loop, analysis_id, "verify"))
-    looked = [v.change_set_id for v in verify.due_looks(loop)]
-    ended = verify.verify(loop)
+    looked = [v.change_set_id for v in (*verify.due_looks(loop), *second_look.due_second_looks(loop))]
+    ended = [*verify.verify(loop), *second_look.look_twice(loop)]
     still_open = loop.ledger.actions.list(loop.name, states=learn.OPEN)
     yield from out(
         context,

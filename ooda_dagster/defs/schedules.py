@@ -104,22 +104,26 @@ def _re_arm(ooda: Ooda, due: Due, run: dg.DagsterRun | None, now: datetime) -> N
     cron_schedule="* * * * *",
     name="ooda_due_looks",
     default_status=schedule_status(),
-    description="Starts a look at each target whose open verdicts are due for one.",
+    description="Starts a look at each target whose open verdicts, or gains that were kept, are due for one.",
 )
 def ooda_due_looks(
     context: dg.ScheduleEvaluationContext, ooda: dg.ResourceParam[Ooda]
 ) -> list[dg.RunRequest] | dg.SkipReason:
     now = context.scheduled_execution_time
     ensure(context.instance, ooda.config.targets)
-    opened = [v for v in ooda.ledger.verifications.open() if v.target in ooda.config.targets and v.next_look_at]
-    due = {v.target: v for v in reversed(opened) if v.next_look_at and v.next_look_at <= now}
+    book = ooda.ledger.verifications
+    opened, watched = ([v for v in found if v.target in ooda.config.targets] for found in (book.open(), book.watched()))
+    due = {v.target: v for v in reversed([*opened, *watched]) if v.next_look_at and v.next_look_at <= now}
     cycles = {d.target for d in ooda.ledger.cycles.queue(list(due)) if d.deliver_at <= now}
     requests = [r for name, v in due.items() if name not in cycles and (r := _look(context, ooda, v, now))]
     if requests:
         return requests
     if left := sorted(cycles & set(due)):
         return dg.SkipReason(f"left to the cycle that is due, which looks itself: {', '.join(left)}")
-    return dg.SkipReason(f"{len(opened)} verdicts open, none to look at now" if opened else "no verdict is open")
+    opened = [v for v in opened if v.next_look_at]
+    words = [f"{len(opened)} verdicts open, none to look at now" if opened else "no verdict is open"]
+    words += [f"a gain is looked at again at {iso(v.next_look_at)}" for v in watched[:1] if v.next_look_at]
+    return dg.SkipReason("; ".join(words))
 
 
 def _look(

@@ -252,8 +252,8 @@ class Actions:
         with connection(self._engine) as conn:
             return [_action(row) for row in conn.execute(query).mappings()]
 
-    def learned(self, action_ids: Sequence[str], analysis_id: str) -> None:
-        """Mark actions as reported by an analysis."""
+    def learned(self, action_ids: Sequence[str], analysis_id: str | None) -> None:
+        """Mark actions as reported by an analysis; None: as news to the next one."""
         with connection(self._engine) as conn:
             conn.execute(sa.update(action).where(action.c.action_id.in_(action_ids)).values(learned_in=analysis_id))
 

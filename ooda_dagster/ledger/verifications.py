@@ -18,7 +18,10 @@ from ooda_dagster.ledger.tables import action, judged, verdict, verification
 
 @dataclass(frozen=True)
 class Verification:
-    """A change set under judgement. `treated` and `bystanders` are fingerprints; bystanders serve neither side."""
+    """A change set under judgement. `treated` and `bystanders` are fingerprints; bystanders serve neither side.
+
+    A closed one with a `next_look_at` is watched: its gain is looked at once more then.
+    """
 
     change_set_id: str
     target: str
@@ -75,6 +78,15 @@ class Verifications:
     def open(self, target: str | None = None) -> Sequence[Verification]:
         """Change sets that are not judged to the end."""
         query = sa.select(*_COLUMNS).where(verification.c.open).order_by(verification.c.acted_from)
+        if target is not None:
+            query = query.where(verification.c.target == target)
+        with connection(self._engine) as conn:
+            return [Verification(**row) for row in conn.execute(query).mappings()]
+
+    def watched(self, target: str | None = None) -> Sequence[Verification]:
+        """Closed change sets that are looked at once more, the next one first."""
+        waits = sa.and_(sa.not_(verification.c.open), verification.c.next_look_at.is_not(None))
+        query = sa.select(*_COLUMNS).where(waits).order_by(verification.c.next_look_at)
         if target is not None:
             query = query.where(verification.c.target == target)
         with connection(self._engine) as conn:
@@ -155,5 +167,12 @@ class Verifications:
     def looks(self, change_set_id: str) -> Sequence[dict[str, Any]]:
         """Every look at a change set, oldest first."""
         query = sa.select(verdict).where(verdict.c.change_set_id == change_set_id).order_by(verdict.c.look)
+        with connection(self._engine) as conn:
+            return [dict(row) for row in conn.execute(query).mappings()]
+
+    def final_looks(self, target: str, since: datetime) -> Sequence[dict[str, Any]]:
+        """Looks that closed a change set since a time, oldest first."""
+        closed = sa.and_(verdict.c.target == target, verdict.c.final, verdict.c.looked_at >= since)
+        query = sa.select(verdict).where(closed).order_by(verdict.c.looked_at, verdict.c.verdict_id)
         with connection(self._engine) as conn:
             return [dict(row) for row in conn.execute(query).mappings()]

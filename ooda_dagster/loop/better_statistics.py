@@ -35,13 +35,17 @@ _MOST_COLUMNS = 4
 
 @dataclass(frozen=True)
 class Finding:
-    """A change of statistics that should help, with the reason in words and in numbers; no literal in either."""
+    """A change of statistics that should help, with the reason in words and in numbers; no literal in either.
+
+    lost_ms_per_hour: what statements lose that it is to mend (loop/mend.py); 0 where there is no such statement.
+    """
 
     kind: HypothesisType
     table: Table
     spec: dict[str, Any]
     why: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    lost_ms_per_hour: float = 0.0
 
     def helps(self, shape: Shape) -> bool:
         """Whether a statement's plan depends on what would be known then."""

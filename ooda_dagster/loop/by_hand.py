@@ -23,7 +23,7 @@ from ooda_dagster.core.situation import Case
 from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
-from ooda_dagster.loop.verify import record_improvement
+from ooda_dagster.loop.improvement import record_improvement
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 from ooda_dagster.targets.base import Observing, RefusedError

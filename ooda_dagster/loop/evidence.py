@@ -62,13 +62,11 @@ def _look_of(action: Action, looks: Sequence[Row]) -> Row | None:
     """The look that gave an action its verdict: later ones judged what was left of its change set."""
     if action.outcome is None or action.closed_at is None:
         return None
-    given = (action.outcome, action.ratio, action.verdict_reason)
+    given = (action.outcome, action.ratio)
     found = [
         look
         for look in looks
-        if look["final"]
-        and look["looked_at"] <= action.closed_at
-        and (look["outcome"], look["ratio"], look["reason"]) == given
+        if look["final"] and look["looked_at"] <= action.closed_at and (look["outcome"], look["ratio"]) == given
     ]
     return found[-1] if found else None
 

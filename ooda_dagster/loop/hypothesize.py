@@ -13,13 +13,15 @@ from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.journal import LIVE
 from ooda_dagster.core.messages import Hypotheses, Hypothesis, Observation, Served, Unjudged
 from ooda_dagster.core.policy import waits_for
-from ooda_dagster.core.prioritise import priority
+from ooda_dagster.core.prioritise import OWN_HARM, priority
 from ooda_dagster.core.settings import Mode, parse_budget
 from ooda_dagster.core.text import cut
 from ooda_dagster.loop.better_statistics import Finding, find_better_statistics
 from ooda_dagster.loop.bindings import propose_bindings
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.experience import Experience, experience, work_of
+from ooda_dagster.loop.losers import open_losers
+from ooda_dagster.loop.mend import mend
 from ooda_dagster.loop.opened import open_changes
 from ooda_dagster.loop.table_samples import TableSampler
 from ooda_dagster.loop.whatif import pricing_for
@@ -92,7 +94,9 @@ def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding
     with loop.target.observing("hypothesize") as session:
         catalogue = session.catalogue()
         heavy = worth_judging(workload, policy)
-        shapes, _ = shapes_of(heavy, catalogue)
+        losers = open_losers(loop)
+        lost = [s for s in workload.statements if s.fingerprint in losers]
+        shapes, _ = shapes_of([*heavy, *lost], catalogue)
         tables = {key for _, shape in shapes for key in shape.tables}
         if tables:
             catalogue = session.catalogue(tables)
@@ -112,6 +116,9 @@ def _advise(loop: Loop, observation: Observation) -> tuple[Advised, list[Finding
             sampler,
             values_kept=loop.settings.sampling.keep_literals_d > 0,
         )
+        if lost:
+            advised.shapes |= {s.fingerprint: shape for s, shape in shapes_of(lost, catalogue)[0]}
+            findings = mend(loop, losers, lost, findings, session, advised.shapes, catalogue, sampler)
     for relation, why in blind.items():
         loop.say(f"estimates of {relation} were not explained: {why}")
     return advised, findings
@@ -182,15 +189,17 @@ def _of_statistics(loop: Loop, found: Finding, advised: Advised, known: Experien
         return None
     assumed = loop.settings.statistics.assumed_gain
     share = advised.share_of({f for f, shape in advised.shapes.items() if found.helps(shape)})
-    saved_ms_per_hour = assumed * share * advised.total_ms_per_hour
+    saved_ms_per_hour = max(assumed * share * advised.total_ms_per_hour, found.lost_ms_per_hour)
     touches = sorted(f for f, shape in advised.shapes.items() if shape.kind in _PLANNED and shape.reads(found.table))
     blocker = waits_for(touches, proposal.relation, open_changes(loop))
     work = work_of(touches, advised.ms_per_hour)
     corrected = known.correct(found.kind, ASSUMED, saved_ms_per_hour, work)
+    saved_share = saved_ms_per_hour / (advised.total_ms_per_hour or 1.0)
+    useful = priority(corrected.trust * saved_share, past=known.past(found.kind))
     return Hypothesis(
         hypothesis_id=str(uuid.uuid4()),
         hypothesis_type=found.kind,
-        priority=priority(corrected.trust * assumed * share, past=known.past(found.kind)),
+        priority=max(useful, OWN_HARM) if found.lost_ms_per_hour else useful,
         description=corrected.told(f"{proposal.description}: {found.why}"),
         expected_impact={
             "assumed_latency_reduction_pct": round(100 * assumed, 1),

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
-from ooda_dagster.core.cadence import Closed, Delay, due_at, next_delay
+from ooda_dagster.core.cadence import Closed, Delay, Pace, Woken, due_at, jitter_of, next_delay
+from ooda_dagster.core.cadence_settings import Cadence
 from ooda_dagster.core.journal import OPEN, State
 from ooda_dagster.core.messages import ActionResults, LearningDelta, VerdictRow
 from ooda_dagster.core.predictions import rung_of
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
-from ooda_dagster.ledger import Action
+from ooda_dagster.ledger import Action, Cycle
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.improvement import record_improvement
 from ooda_dagster.loop.learned import global_health, newest_lessons
-from ooda_dagster.loop.verify import record_improvement, verify
+from ooda_dagster.loop.own_audit import audit_if_due
+from ooda_dagster.loop.second_look import look_twice
+from ooda_dagster.loop.verdict_bar import last_audit
+from ooda_dagster.loop.verify import verify
 
 #: What is said of an action that ended without a verdict.
 _UNJUDGED = {
@@ -32,17 +37,20 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
     begun = loop.ledger.cycles.get(results.analysis_id)
     if not results.replayed and not (begun and begun.dry_run):  # a verdict may undo what it is about
         verify(loop)
+        look_twice(loop)
+        audit_if_due(loop)
     ended = list(loop.ledger.actions.unlearned(loop.name, results.analysis_id))
     open_actions = loop.ledger.actions.list(loop.name, states=OPEN)
-    delay = delay_after(ended, len(open_actions))
+    delay = _delay(loop, begun, ended, len(open_actions), replayed=results.replayed)
     for action in loop.ledger.actions.unrecorded(loop.name):  # failed, undone by recovery, or its verdict broke off
         record_improvement(loop, action)
     if not results.replayed:
         loop.ledger.actions.learned([a.action_id for a in ended], results.analysis_id)
     now = loop.clock()
-    due, why = due_at(now, delay), delay.reason
+    due, why, minutes = due_at(now, delay, _jitter(loop, results.analysis_id)), delay.reason, delay.minutes
     if (opening := _opening(loop, now)) and opening < due:
         due, why = opening, "a maintenance window opens"
+        minutes = min(minutes, math.ceil((due - now).total_seconds() / 60))
     loop.ledger.messages.prune(loop.name, now - timedelta(days=loop.settings.messages.keep_d))
     known, (health, source) = newest_lessons(loop, now), global_health(loop, now)
     return LearningDelta(
@@ -68,7 +76,9 @@ def learn(loop: Loop, results: ActionResults) -> LearningDelta:
         predictions=known.points,
         next_due_at=due,
         next_due_reason=why,
-        delay_minutes=min(delay.minutes, math.ceil((due - now).total_seconds() / 60)),
+        delay_minutes=minutes,
+        pace=delay.pace,
+        verdict_audit=last_audit(loop.ledger, loop.name, loop.settings.verifying),
     )
 
 
@@ -81,15 +91,41 @@ def _opening(loop: Loop, now: datetime) -> datetime | None:
     return next_opening(windows, now) if waits else None
 
 
-def delay_after(ended: list[Action], open_verifications: int) -> Delay:
-    """The delay that follows from what ended."""
+def _delay(loop: Loop, begun: Cycle | None, ended: list[Action], open_actions: int, *, replayed: bool) -> Delay:
+    """The delay after this cycle. Where a person started it, or nothing was done, it is no sign of quiet."""
+    last = loop.ledger.messages.latest(LearningDelta, loop.name)
+    woken = Woken.HAND
+    if begun and not begun.dry_run and not replayed:
+        woken = {"schedule": Woken.TIMER, "alarm": Woken.ALARM}.get(begun.trigger, Woken.HAND)
+    return delay_after(ended, open_actions, last.pace if last else None, woken, loop.settings.cadence)
+
+
+def _jitter(loop: Loop, analysis_id: str) -> float:
+    return jitter_of(f"{loop.name}/{analysis_id}", loop.settings.cadence.jitter_share)
+
+
+def delay_after(
+    ended: list[Action],
+    open_verifications: int,
+    before: Pace | None = None,
+    woken: Woken = Woken.HAND,
+    policy: Cadence | None = None,
+) -> Delay:
+    """The delay that follows from what ended, and from the pace so far."""
     closed = [
         Closed(Outcome(a.outcome), a.ratio)
         for a in ended
         if a.state in (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED) and a.outcome
     ]
     failed = sum(a.state == State.FAILED for a in ended)
-    return next_delay(closed, failed=failed, open_verifications=open_verifications)
+    return next_delay(
+        closed,
+        failed=failed,
+        open_verifications=open_verifications,
+        before=before or Pace(),
+        woken=woken,
+        policy=policy or Cadence(),
+    )
 
 
 def proven_improvement(ended: Sequence[Action]) -> float | None:

@@ -1,21 +1,23 @@
 """The bar of a target's verdicts: the settings', or the higher one that its own history was found to need.
 
-It lives in the audit trail, as an event of its own: who measured it, when, on how many placebos; a later edit shows.
+It lives in the audit trail, as an event of its own beside that of each measurement: who measured it, when, on how many
+placebos; a later edit shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from ooda_dagster.core.messages import VerdictAudit
 from ooda_dagster.core.placebo import Audit, audit
 from ooda_dagster.core.settings import Settings, Verifying
 from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Ledger
 
-EVENT = "verdict bar"
+EVENT, MEASURED = "verdict bar", "verdict audit"
 #: Counters that a verdict is made of.
 JUDGED = ("n", "sum_ms", "sum_ms_sq")
 
@@ -37,15 +39,18 @@ def audit_verdicts(
     seed: int,
     keep: bool,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    fingerprints: Collection[str] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> tuple[Audit, bool]:
     """Judge placebos in a target's history, and keep the bar that it needs; says too whether the bar was moved.
 
     Statements that an action reached in that time are left out: what it did to them is no placebo's. keep: False leaves
-    the bar as it is. Raises TooLittleHistoryError.
+    the bar as it is, and notes nothing. fingerprints: the statements that may take part; enough: see `placebo.audit`.
+    Raises TooLittleHistoryError.
     """
     policy = settings.verifying
     since = now - timedelta(days=settings.sampling.keep_blocks_d)
-    rollup = ledger.rollups.frame(name, since, now, columns=JUDGED)
+    rollup = ledger.rollups.frame(name, since, now, fingerprints=fingerprints, columns=JUDGED)
     reached: set[str] = set()
     for change_set in ledger.verifications.since(name, since):
         reached |= {*change_set.treated, *change_set.bystanders}
@@ -53,10 +58,20 @@ def audit_verdicts(
     gaps = ledger.rollups.gaps(name, since, now)
     excluded = [(row.since, row.until) for row in gaps.itertuples() if row.kind != "eviction"]
     excluded += list(ledger.verifications.builds(name, since))
-    found = audit(rollup, policy=policy, number=number, seed=seed, excluded=excluded, progress=progress)  # type: ignore[arg-type]
+    found = audit(
+        rollup,
+        policy=policy,
+        number=number,
+        seed=seed,
+        excluded=excluded,  # type: ignore[arg-type]
+        progress=progress,
+        enough=enough,
+    )
     needed = {"decide_e": round(found.needed_e, 1), "revert_e": round(found.needed_revert_e, 1)}
     current = _current(ledger, name) or {"decide_e": policy.decide_e, "revert_e": policy.revert_e}
     moves = any(needed[key] != current.get(key) for key in needed)
+    if keep:
+        ledger.audit(MEASURED, target=name, **as_dict(found))
     if keep and moves:
         detail: dict[str, Any] = {**needed, "why": told(found)}
         ledger.audit(EVENT, target=name, **detail)
@@ -74,6 +89,42 @@ def told(found: Audit) -> str:
 
 def as_dict(found: Audit) -> dict[str, Any]:
     return {**asdict(found), "since": iso(found.since), "until": iso(found.until)}
+
+
+def last_audit(ledger: Ledger, name: str, policy: Verifying) -> VerdictAudit | None:
+    """The newest measurement of a target's false verdicts, with the bar that holds now; None where there is none."""
+    events = ledger.trail.events(name, events=(MEASURED,), limit=1)
+    if not events:
+        return None
+    detail, now = events[-1].detail, policy_of(ledger, name, policy)
+    raised = now.decide_e > policy.decide_e or now.revert_e > policy.revert_e
+    bars = {"decide_e": now.decide_e, "revert_e": now.revert_e, "raised": raised}
+    if "error" in detail:
+        return VerdictAudit(at=events[-1].at, error=detail["error"], **bars)
+    false, undone = detail["false"], detail["undone"]
+    return VerdictAudit(
+        at=events[-1].at,
+        placebos=detail["placebos"],
+        effective=detail["effective"],
+        false_pct=100 * false["share"],
+        low_pct=100 * false["low"],
+        high_pct=100 * false["high"],
+        undone_pct=100 * undone["share"],
+        **bars,
+    )
+
+
+def in_words(audit: VerdictAudit | None) -> str:
+    """A measurement as a person reads it."""
+    if audit is None:
+        return "not measured yet"
+    bar = f"the bar is e = {audit.decide_e:.0f}" + (", raised for it" if audit.raised else "")
+    if audit.error:
+        return f"cannot be measured yet: {audit.error}; {bar}"
+    return (
+        f"{audit.false_pct:.1f} % false, 95 % from {audit.low_pct:.1f} to {audit.high_pct:.1f}, of {audit.placebos} "
+        f"placebos worth {audit.effective:.0f}; {bar}"
+    )
 
 
 def _current(ledger: Ledger, name: str) -> dict[str, Any]:

@@ -12,22 +12,20 @@ from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import LIVE, State
-from ooda_dagster.core.question import Kept, Question
-from ooda_dagster.core.scrub import scrubbed
+from ooda_dagster.core.keeping import without_gain
+from ooda_dagster.core.question import Kept
 from ooda_dagster.core.verdict import Outcome, Verdict, classify
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
-from ooda_dagster.loop.changes import last_changes, since_changes
+from ooda_dagster.loop.comparison import compare
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.evidence_files import export_due
-from ooda_dagster.loop.improvement import of_document
+from ooda_dagster.loop.improvement import record_improvement
+from ooda_dagster.loop.losers import proven_losers
 from ooda_dagster.loop.situation import POLICY
-from ooda_dagster.loop.verdict_bar import JUDGED, policy_of
 from ooda_dagster.targets.base import TargetError
 
 _NOTHING_TO_JUDGE = Verdict(Outcome.INCONCLUSIVE, None, None, "it changes no statement: there is nothing to judge")
-#: Kinds of statements that can stand in a control group: what they do is work in tables.
-_WORK = ("select", "insert", "update", "delete", "merge")
 
 
 def due_looks(loop: Loop) -> list[Verification]:
@@ -55,12 +53,13 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     unjudged = [a for a in actions if a.state == State.VERIFYING and not changes_statements(a.action_type)]
     done = [_end(loop, a, State.KEPT, _NOTHING_TO_JUDGE, now) for a in unjudged]
     actions = [a for a in actions if a not in unjudged]
-    if not actions:  # undone by hand meanwhile, or nothing is to be judged
-        _close(loop, verification, now)
+    if not actions:  # undone by hand meanwhile, nothing is to be judged, or the last look broke off here
+        _close_judged(loop, verification, now)
         return done
     verification = _since_undos(loop, verification)
+    compared = compare(loop, verification, now)
     # What probably hurts goes at once; what cannot be undone waits for proof.
-    question = _question(loop, verification, now, looser=any(a.undo_kind != "none" for a in actions))
+    question = compared.question(looser=any(a.undo_kind != "none" for a in actions))
     result = question.answer()
     served = _served_calls(loop, verification, actions, now)
     deadline = _deadline(verification, result, served, loop)
@@ -70,7 +69,9 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     kept = Kept.of(replace(question, deadline_at=deadline)) if final else None
     if kept is not None:
         result.evidence["judged_sha256"] = kept.digest
-    else:
+    if final and result.outcome != Outcome.WORSE and (losers := proven_losers(compared)):
+        result.evidence["losers"] = losers
+    if not final:
         next_look = min(now + timedelta(seconds=policy.look_every_s), max(deadline, now + timedelta(seconds=1)))
         again = {"next_look_at": next_look, "deadline_at": deadline}
     loop.ledger.verifications.record(
@@ -87,50 +88,6 @@ def _since_undos(loop: Loop, verification: Verification) -> Verification:
     assert verification.acted_until is not None
     undone = [a.reverted_at for a in others if a.reverted_at is not None]
     return replace(verification, acted_until=max([verification.acted_until, *undone]))
-
-
-def _question(loop: Loop, verification: Verification, now: datetime, *, looser: bool) -> Question:
-    """What a look asks; the change set's deed has ended."""
-    policy = policy_of(loop.ledger, loop.name, loop.settings.verifying)
-    since = verification.acted_from - timedelta(hours=policy.baseline_h)
-    # Before an earlier action changed it, a statement was another one: its baseline begins there.
-    changed = last_changes(loop.ledger, loop.name, since=since, until=verification.acted_from, bystanders=True)
-    frame = since_changes(loop.ledger.rollups.frame(loop.name, since, now, columns=JUDGED), changed)
-    kinds = loop.ledger.rollups.statements(loop.name).set_index("fingerprint")["kind"]
-    treated = set(verification.treated)
-    gaps = loop.ledger.rollups.gaps(loop.name, since, now)
-    others = [
-        (begin, end)
-        for begin, end in loop.ledger.verifications.builds(loop.name, since)
-        if begin != verification.acted_from
-    ]
-    excluded = others + [(row.since, row.until) for row in gaps.itertuples() if row.kind not in ("eviction",)]
-    work = set(kinds.index[kinds.isin(_WORK)]) - treated
-    control = _control(loop, verification, work) & set(frame["fingerprint"].unique())
-    beside = not control
-    if beside:  # nothing else runs here: what reads the same tables and does not use the change is next best
-        control = set(verification.bystanders) - treated
-    return Question(
-        rollup=frame,
-        acted_at=verification.acted_from,
-        acted_until=verification.acted_until or verification.acted_from,
-        now=now,
-        treated=frozenset(treated),
-        control=frozenset(control),
-        excluded=tuple(excluded),  # type: ignore[arg-type]
-        policy=policy,
-        control_is="other statements on the same tables" if beside else "statements on other tables",
-        looser=looser,
-    )
-
-
-def _control(loop: Loop, verification: Verification, candidates: set[str]) -> set[str]:
-    """Statements that no action reached in the time that is compared."""
-    control = candidates - set(verification.bystanders)
-    for other in loop.ledger.verifications.since(loop.name, verification.acted_from):
-        if other.change_set_id != verification.change_set_id:
-            control -= set(other.treated) | set(other.bystanders)
-    return control
 
 
 def _served_calls(loop: Loop, verification: Verification, actions: Sequence[Action], now: datetime) -> dict[str, int]:
@@ -178,24 +135,25 @@ def _conclude(
         # Nothing ran beside it to compare with: an undo is the cheap mistake.
         result.outcome == Outcome.UNATTRIBUTED and result.ratio is not None and result.ratio > 1
     )
-    usage = _usage(loop, actions)
+    usage = usage_of(loop, actions)
     result.evidence["use"] = {i: {**found, "calls_served": served.get(i)} for i, found in usage.items()}
     undoable = [a for a in actions if a.undo_kind != "none"]
     if worse and undoable:
-        return _undo_worst(loop, verification, undoable, result, usage, now, alone=len(actions) == 1)
+        return undo_worst(loop, verification, undoable, result, usage, now, alone=len(actions) == 1)
     ended: list[Action] = []
     for action in actions:
         used = usage.get(action.action_id, {})
         if action in undoable and (reason := _pointless(loop, action, result, used, served)):
-            ended += _undo(loop, action, result, reason)
+            ended += undo_judged(loop, action, result, reason)
         else:
             stays = result.outcome != Outcome.INCONCLUSIVE  # also where it got worse, and there is no undo
             state = State.KEPT if stays else State.INCONCLUSIVE
-            ended.append(_end(loop, action, state, result, now))
-    if len(ended) == len(actions):
-        _close(loop, verification, now)
+            why = "" if stays or action not in undoable else f"kept: {_without_gain(loop, action, used)[1]}"
+            ended.append(_end(loop, action, state, result, now, why=why))
+    if len(ended) < len(actions):
+        look_again(loop, verification)
     else:
-        _look_again(loop, verification)
+        _close_judged(loop, verification, now)
     return ended
 
 
@@ -204,12 +162,17 @@ def _pointless(loop: Loop, action: Action, result: Verdict, used: dict[str, Any]
     calls = served.get(action.action_id, 0)
     if used.get("scans") == 0 and calls >= loop.settings.verifying.min_calls:
         return f"never used in {calls} calls of the statements that it was made for"
-    if result.outcome == Outcome.INCONCLUSIVE and loop.settings.acting.on_inconclusive == "revert":
-        return f"no gain shown: {result.reason} (acting.on_inconclusive)"
+    if result.outcome == Outcome.INCONCLUSIVE:
+        goes, why = _without_gain(loop, action, used)
+        return f"no gain shown: {result.reason}; {why}" if goes else ""
     return ""
 
 
-def _usage(loop: Loop, actions: Sequence[Action]) -> dict[str, dict[str, Any]]:
+def _without_gain(loop: Loop, action: Action, used: Mapping[str, Any]) -> tuple[bool, str]:
+    return without_gain(action.predicted, used, loop.settings.acting)
+
+
+def usage_of(loop: Loop, actions: Sequence[Action]) -> dict[str, dict[str, Any]]:
     try:
         with loop.target.observing("verify") as session:
             return {a.action_id: TYPES[a.action_type].usage(a, session) for a in actions}
@@ -217,7 +180,7 @@ def _usage(loop: Loop, actions: Sequence[Action]) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _undo_worst(
+def undo_worst(
     loop: Loop,
     verification: Verification,
     actions: Sequence[Action],
@@ -238,18 +201,18 @@ def _undo_worst(
     assert result.ratio is not None
     proven = result.interval is not None and result.interval[0] > 1
     how = "" if proven else "probably "
-    ended = _undo(loop, worst, result, f"work per call {how}rose by {result.ratio - 1:.0%}")
+    ended = undo_judged(loop, worst, result, f"work per call {how}rose by {result.ratio - 1:.0%}")
     if not ended:
-        _look_again(loop, verification)
+        look_again(loop, verification)
     elif alone:
-        _close(loop, verification, now)
+        close_set(loop, verification, now)
     else:
         deadline = loop.clock() + timedelta(seconds=loop.settings.verifying.deadline_s)
-        _look_again(loop, verification, acted_until=loop.clock(), deadline_at=deadline)
+        look_again(loop, verification, acted_until=loop.clock(), deadline_at=deadline)
     return ended
 
 
-def _undo(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Action]:
+def undo_judged(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Action]:
     """The action as it was undone; nothing where it cannot be now: the next look tries again."""
     loop.ledger.actions.note(action.action_id, **_columns(loop, result))
     if not loop.settings.mode.acts:
@@ -268,17 +231,21 @@ def _undo(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Acti
     return [outcome.action]
 
 
-def _look_again(loop: Loop, verification: Verification, **columns: Any) -> None:
+def look_again(loop: Loop, verification: Verification, **columns: Any) -> None:
     """Leave a change set open, to be looked at one step later."""
     later = loop.clock() + timedelta(seconds=loop.settings.verifying.look_every_s)
     loop.ledger.verifications.update(verification.change_set_id, next_look_at=later, **columns)
 
 
-def _end(loop: Loop, action: Action, state: State, result: Verdict, now: datetime) -> Action:
-    columns = _columns(loop, result)
+def _end(loop: Loop, action: Action, state: State, result: Verdict, now: datetime, *, why: str = "") -> Action:
+    """End a judgement. why: what policy adds to the verdict."""
+    lost = result.evidence.get("losers") or ()
+    words = [f"{len(lost)} of its statements pay for it: they are mended first"] if lost else []
+    reason = "; ".join(filter(None, [result.reason, *words, why]))
+    columns = _columns(loop, result) | {"verdict_reason": reason}
     detail = {"n": result.n, "evidence": result.evidence}
     ended = loop.ledger.actions.transition(
-        action.action_id, state, actor=POLICY, reason=result.reason, detail=detail, closed_at=now, **columns
+        action.action_id, state, actor=POLICY, reason=reason, detail=detail, closed_at=now, **columns
     )
     record_improvement(loop, ended)
     return ended
@@ -296,44 +263,25 @@ def _columns(loop: Loop, result: Verdict) -> dict[str, Any]:
     }
 
 
-def _close(loop: Loop, verification: Verification, now: datetime) -> None:
-    loop.ledger.verifications.update(verification.change_set_id, open=False, closed_at=now, next_look_at=None)
+def close_set(loop: Loop, verification: Verification, now: datetime, *, look_at: datetime | None = None) -> None:
+    """End the judgement of a change set. look_at: when its gain is looked at once more (loop/second_look.py)."""
+    loop.ledger.verifications.update(verification.change_set_id, open=False, closed_at=now, next_look_at=look_at)
 
 
-#: Score of an outcome class in the improvement history, where more than 0.7 means: learn from it.
-_SCORES = {"HighSuccess": 1.0, "Success": 0.85, "Neutral": 0.5, "Regressed": 0.0, "Failed": 0.0}
+def _close_judged(loop: Loop, verification: Verification, now: datetime) -> None:
+    kept = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.KEPT,))
+    better = any(a.outcome == Outcome.BETTER for a in kept)
+    close_set(loop, verification, now, look_at=looked_at_again(loop, verification, now, now) if better else None)
 
 
-def record_improvement(loop: Loop, action: Action) -> None:
-    """Write an ended action into the improvement history."""
-    undone = action.state in (State.REVERTED, State.REVERTING, State.REVERT_FAILED)
-    gained_pct = None if action.ratio is None else 100 * (1 - action.ratio)
-    saved = action.predicted.get("saved_ms_per_hour")
-    looks = loop.ledger.verifications.looks(action.change_set_id) if action.change_set_id else []
-    look = looks[-1] if looks else {"n": {}, "evidence": {}}
-    shown = action.outcome in (Outcome.BETTER, Outcome.WORSE, Outcome.UNATTRIBUTED)
-    loop.ledger.actions.record_improvement(
-        {
-            "action_id": action.action_id,
-            "target": action.target,
-            "analysis_id": action.analysis_id,
-            "hypothesis_type": action.action_type,
-            "analysis_results": {"predicted": action.predicted, "verdict": action.verdict_reason, "n": look["n"]},
-            "generated_code": "; ".join(scrubbed(s) for s in action.statements),
-            "target_file": action.relation,
-            "change_type": action.action_type,
-            "risk_level": action.risk.capitalize(),
-            "estimated_impact": None if saved is None else f"{saved:.0f} ms per hour",
-            "success_score": _SCORES.get(action.outcome_class or "Failed", 0.0),
-            "latency_improvement": gained_pct if shown else None,
-            "performance_delta": look["evidence"].get("saved_ms_per_hour") if shown else None,
-            "error_message": action.error,
-            "was_deployed": action.applied_at is not None,
-            "was_rolled_back": undone,
-            "approved_by": action.decided_by,
-            "started_at": action.applying_at or action.proposed_at,
-            "completed_at": action.closed_at or loop.clock(),
-            "rolled_back_at": action.reverted_at,
-            **of_document(action),
-        }
-    )
+def looked_at_again(loop: Loop, verification: Verification, closed_at: datetime, now: datetime) -> datetime | None:
+    """When a kept change set is looked at next: at its deadline for who lost by it, then for whether its gain lasts.
+
+    A verdict that is clear early may come before it is clear of a single statement.
+    """
+    policy = loop.settings.verifying
+    assert verification.acted_until is not None
+    deadline = verification.acted_until + timedelta(seconds=policy.deadline_s)
+    if len(verification.treated) > 1 and now < deadline:
+        return deadline
+    return closed_at + timedelta(hours=policy.second_look_h) if policy.second_look_h else None

@@ -10,7 +10,7 @@ import pytest
 
 from ooda_dagster.core.settings import Verifying
 from ooda_dagster.ledger import Ledger
-from ooda_dagster.loop.verdict_bar import EVENT, policy_of
+from ooda_dagster.loop.verdict_bar import EVENT, MEASURED, policy_of
 from ooda_dagster_tests.cli.conftest import Run
 from ooda_dagster_tests.loop.days import buckets, know
 
@@ -40,7 +40,14 @@ def test_it_measures_and_leaves_the_bar_where_it_holds(ooda: Run, history: Ledge
     assert told["false"]["low"] <= told["false"]["share"] <= told["false"]["high"]
     assert (told["needed_e"], told["needed_revert_e"]) == (100, 20)
     assert history.trail.events("shop", events=(EVENT,)) == []
+    (event,) = history.trail.events("shop", events=(MEASURED,))
     words = ooda("audit-verdicts", "--placebos", "20", "--dry-run").out
+    assert history.trail.events("shop", events=(MEASURED,)) == [event], "a dry run notes nothing"
+    status = ooda("status", "--json").json["targets"][0]
+    assert status["verdict_audit"]["placebos"] == 20
+    assert status["verdict_audit"]["raised"] is False
+    assert status["verdicts"].startswith("0.0 % false, 95 % from 0.0 to ")
+    assert "0.0 % false" in " ".join(ooda("status").out.split())
     assert "shop: 20 placebos from" in words
     assert "false verdicts: 0, 0.00%; 95 % from 0.00%" in words
 

@@ -68,6 +68,19 @@ def test_the_same_seed_gives_the_same_audit_and_progress_is_told() -> None:
     assert told == [(n, 5) for n in range(1, 6)]
 
 
+def test_an_audit_that_is_stopped_has_looked_at_all_of_the_history() -> None:
+    asked: list[int] = []
+
+    def enough() -> bool:
+        asked.append(1)
+        return len(asked) >= 12
+
+    found = audit(_history(4), policy=CHEAP, number=200, seed=4, enough=enough)
+    assert found.placebos == 12
+    # Twelve moments of six hours: in time order the first twelve of two hundred would lie within half an hour.
+    assert found.until - found.since > timedelta(hours=3)
+
+
 def test_too_little_history_says_how_much_is_needed() -> None:
     with pytest.raises(TooLittleHistoryError, match=r"1\.2 h of history; 1\.5 h and more are needed"):
         audit(_history(5, hours=1.25), policy=CHEAP, number=20)

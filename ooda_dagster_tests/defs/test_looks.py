@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.schedules import ooda_due_looks
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.ooda import Ooda
@@ -73,5 +74,13 @@ def test_a_look_is_left_to_a_cycle_that_is_due_too(looks: Looks) -> None:
 
 
 def test_without_open_verdicts_no_run_starts(looks: Looks) -> None:
-    looks.ooda.ledger.verifications.update(looks.change_set, open=False, closed_at=NOON)
+    looks.ooda.ledger.verifications.update(looks.change_set, open=False, closed_at=NOON, next_look_at=None)
     assert looks.tick() == "no verdict is open"
+
+
+def test_a_gain_that_was_kept_is_looked_at_once_more_when_that_is_due(looks: Looks) -> None:
+    day = NOON + timedelta(days=1)
+    looks.ooda.ledger.verifications.update(looks.change_set, open=False, closed_at=NOON, next_look_at=day)
+    looks.ooda.ledger.cycles.request(NAME, day + timedelta(hours=1), "later")
+    assert looks.tick() == f"no verdict is open; a gain is looked at again at {iso(day)}"
+    assert one(looks.tick(day)).partition_key == NAME

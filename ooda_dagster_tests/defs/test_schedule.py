@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import dagster as dg
 import pytest
 
 from ooda_dagster.config import Config, Reference, TargetConfig
+from ooda_dagster.core.cadence import Delay, due_at, jitter_of
+from ooda_dagster.core.messages import LearningDelta
 from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.build import build_definitions
 from ooda_dagster.defs.partitions import targets
@@ -31,6 +34,15 @@ class Clock:
 
     def tick(self, at: datetime = NOON) -> list[dg.RunRequest] | str:
         return tick(ooda_adaptive_delay, self.ooda, self.instance, at)
+
+    @cached_property
+    def repository(self) -> dg.RepositoryDefinition:
+        return build_definitions(self.ooda.config).get_repository_def()
+
+    def restart(self) -> None:
+        """As a process that has just started: it knows what the ledger and the instance know."""
+        self.ooda.ledger.close()
+        self.ooda = Ooda(self.ooda.config)
 
     def due(self, at: datetime) -> None:
         self.ooda.loop(NAME)
@@ -55,9 +67,9 @@ class Clock:
 
 @pytest.fixture
 def clock(ledger: Ledger, instance: dg.DagsterInstance) -> Iterator[Clock]:
-    ooda = Ooda(unreachable(ledger))
-    yield Clock(ooda, instance)
-    ooda.ledger.close()
+    made = Clock(Ooda(unreachable(ledger)), instance)
+    yield made
+    made.ooda.ledger.close()
 
 
 def test_a_due_target_gets_one_request_that_says_why(clock: Clock) -> None:
@@ -210,13 +222,66 @@ def test_a_target_whose_connection_leads_nowhere_is_named_and_stops_nobody(clock
     assert f"next: {NAME}" in skipped
 
 
+def _evaluate(clock: Clock, at: datetime) -> list[str]:
+    """Due times of the runs that the daemon's own evaluation of a tick asks for; they are entered as started."""
+    context = dg.build_schedule_context(
+        instance=clock.instance,
+        scheduled_execution_time=at,
+        resources={"ooda": clock.ooda},
+        repository_def=clock.repository,
+    )
+    with dg.partition_loading_context(dynamic_partitions_store=clock.instance):
+        requests = ooda_adaptive_delay.evaluate_tick(context).run_requests or []
+    for request in requests:
+        clock.run(request, Run.STARTED)
+    return [f"{r.tags['ooda/target']} {r.tags['ooda/due_at']}" for r in requests]
+
+
+def test_a_due_time_is_honoured_in_its_minute_by_the_daemons_evaluation_and_by_no_other(clock: Clock) -> None:
+    due = due_at(NOON, Delay(30, ""), jitter_of("some analysis", 0.1))
+    clock.due(due)
+    ticks = [NOON + timedelta(minutes=m) for m in range(25, 36)]
+    assert {at: found for at in ticks if (found := _evaluate(clock, at))} == {due: [f"{NAME} {due.isoformat()}"]}
+
+
+def test_after_downtime_each_target_gets_one_run_and_the_next_delay_counts_from_now(clock: Clock) -> None:
+    """The daemon was down for two days, and evaluates some of the ticks that it missed, in a process of its own."""
+    names = [NAME, "second", "third"]
+    target = clock.ooda.config.targets[NAME]
+    made = {name: TargetConfig(name, target.observe) for name in names}
+    clock.ooda.config = Config(clock.ooda.config.ledger, made)
+    for number, name in enumerate(names):
+        clock.ooda.loop(name)
+        clock.ooda.ledger.cycles.request(name, NOON + timedelta(minutes=number), "nothing changed")
+    up = NOON + timedelta(days=2)
+    clock.restart()
+    found = [name for minute in range(-4, 10) for name in _evaluate(clock, up + timedelta(minutes=minute))]
+    assert sorted(f.split()[0] for f in found) == sorted(names)
+    run_id = clock.instance.get_runs(limit=10)[-1].run_id
+    cycle = clock.ooda.ledger.cycles.begin(
+        NAME, due_at=NOON, run_id=run_id, trigger="schedule", mode="propose", now=up + timedelta(seconds=30)
+    )
+    delta = LearningDelta(
+        analysis_id=cycle.analysis_id,
+        target=NAME,
+        timestamp=up + timedelta(minutes=3),
+        next_due_at=due_at(up + timedelta(minutes=3), Delay(30, "")),
+        next_due_reason="nothing changed",
+        delay_minutes=30,
+    )
+    clock.ooda.ledger.messages.store(delta, run_id)
+    assert clock.timer == (up + timedelta(minutes=33), "nothing changed")
+    assert [_evaluate(clock, up + timedelta(minutes=m)) for m in (10, 32)] == [[], []]
+    assert _evaluate(clock, up + timedelta(minutes=33)) == [f"{NAME} {(up + timedelta(minutes=33)).isoformat()}"]
+
+
 def test_the_whole_tick_works_as_the_daemon_evaluates_it(clock: Clock) -> None:
     clock.due(NOON)
     context = dg.build_schedule_context(
         instance=clock.instance,
         scheduled_execution_time=NOON,
         resources={"ooda": clock.ooda},
-        repository_def=build_definitions(clock.ooda.config).get_repository_def(),
+        repository_def=clock.repository,
     )
     with dg.partition_loading_context(dynamic_partitions_store=clock.instance):
         data = ooda_adaptive_delay.evaluate_tick(context)

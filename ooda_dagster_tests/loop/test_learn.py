@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,15 +10,18 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pytest
 
+from ooda_dagster.core.cadence import Delay, due_at, jitter_of
 from ooda_dagster.core.journal import State
+from ooda_dagster.core.messages import LearningDelta
 from ooda_dagster.core.verdict import Outcome
-from ooda_dagster.ledger import Action
+from ooda_dagster.ledger import Action, Ledger
 from ooda_dagster.ledger.rollups import COUNTERS, Snapshot
 from ooda_dagster.loop.learn import delay_after, learn
 from ooda_dagster.loop.learned import global_health
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, read_elsewhere
 from ooda_dagster_tests.ledger.closed import closed, predicting
 from ooda_dagster_tests.loop.ground import no_results
+from ooda_dagster_tests.support import dsn_of
 
 
 def ended(stage: Stage, state: State, outcome: Outcome | None = None, ratio: float | None = None) -> Action:
@@ -92,6 +96,40 @@ def test_what_was_undone_without_a_verdict_is_told_as_undone(stage: Stage) -> No
     stage.rollback(stage.built(ON_STATUS))
     (row,) = learn(stage.loop, no_results(stage.loop)).outcomes
     assert (row.outcome, row.state, row.reason) == ("undone", State.REVERTED, "rolled back by hand")
+
+
+def _cycle(stage: Stage, trigger: str = "schedule") -> LearningDelta:
+    """A cycle in which nothing happened, as far as the timer is concerned."""
+    loop, run = stage.loop, str(uuid.uuid4())
+    cycle = loop.ledger.cycles.begin(
+        loop.name, due_at=loop.clock(), run_id=run, trigger=trigger, mode="auto", now=loop.clock()
+    )
+    delta = learn(loop, no_results(loop).model_copy(update={"analysis_id": cycle.analysis_id}))
+    return loop.ledger.messages.store(delta, run)
+
+
+def test_quiet_cycles_back_off_through_the_ledger_and_an_alarm_ends_it(stage: Stage) -> None:
+    assert [_cycle(stage).delay_minutes for _ in range(5)] == [30, 30, 60, 120, 240]
+    reopened = replace(stage, loop=replace(stage.loop, ledger=Ledger(dsn_of(stage.ledger))))
+    last = _cycle(reopened)
+    reopened.ledger.close()
+    assert (last.delay_minutes, last.next_due_reason) == (
+        240,
+        "nothing changed, for 6 cycles in a row: 240 min instead of 30",
+    )
+    assert [_cycle(stage, trigger).delay_minutes for trigger in ("hand", "alarm", "schedule")] == [240, 30, 30]
+
+
+def test_the_timer_is_set_to_the_jittered_full_minute_with_the_reason(stage: Stage) -> None:
+    before = stage.loop.clock()
+    deltas = [_cycle(stage) for _ in range(2)]
+    due = stage.ledger.cycles.queue([stage.loop.name])[0]
+    assert (due.deliver_at, due.reason) == (deltas[-1].next_due_at, "nothing changed")
+    assert (due.deliver_at.second, due.deliver_at.microsecond) == (0, 0)
+    wait = (due.deliver_at - before) / timedelta(minutes=1)
+    assert 27 <= wait < 34.1
+    jitter = jitter_of(f"{stage.loop.name}/{deltas[-1].analysis_id}", 0.1)
+    assert due.deliver_at == due_at(deltas[-1].timestamp, Delay(30, ""), jitter)
 
 
 def test_global_health_compares_the_last_five_minutes_with_the_day_before(stage: Stage) -> None:

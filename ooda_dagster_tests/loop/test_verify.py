@@ -32,10 +32,20 @@ _BEFORE_S, _AGO_S = 60, 50  # the baseline's length, and how long ago the deed w
 Course = tuple[float, ...]  # ms per call: before the deed and since, or also what it was in the baseline's first half
 
 
-def history(stage: Stage, courses: Mapping[str, Course]) -> None:
-    """Buckets of the last minutes, of statements that are called evenly and waver a little."""
+def history(
+    stage: Stage,
+    courses: Mapping[str, Course],
+    *,
+    later: Mapping[str, float] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Buckets of the last minutes, of statements that are called evenly and waver a little.
+
+    later: ms per call of some statements in the newest half of the time since the deed.
+    """
     rollups, name, now = stage.ledger.rollups, stage.loop.name, stage.loop.clock()
-    rollups.learn_queries(name, [(n, f, "select", f"select {n}") for n, f in enumerate(courses, 1)])
+    said = texts or {}
+    rollups.learn_queries(name, [(n, f, "select", said.get(f, f"select {n}")) for n, f in enumerate(courses, 1)])
     ids = {f: q for q, f in rollups.known_statements(name).items()}
     known = rollups.known_queries(name)
     nothing = pack(pd.DataFrame(columns=pd.Index([*KEY, "since", *COUNTED])))
@@ -45,6 +55,8 @@ def history(stage: Stage, courses: Mapping[str, Course]) -> None:
         rows = []
         for n, (fingerprint, course) in enumerate(courses.items()):
             ms = course[-1] if at_s > 0 else course[0] if at_s < -_BEFORE_S / 2 else course[-2]
+            if later and at_s > _AGO_S / 2:
+                ms = later.get(fingerprint, ms)
             total = _CALLS * ms * (1 + 0.02 * math.sin(step * (n + 2)))
             values = {"statement_id": known[ids[fingerprint]], "n": _CALLS, "sum_ms": total}
             rows.append(dict.fromkeys(COUNTERS, 0.0) | values)
@@ -54,12 +66,12 @@ def history(stage: Stage, courses: Mapping[str, Course]) -> None:
         previous = current
 
 
-def judged(stage: Stage, *actions: Action, bystanders: tuple[str, ...] = ()) -> str:
-    """Put built actions under judgement as one change set that reached the statement `t`; its id."""
+def judged(stage: Stage, *actions: Action, bystanders: tuple[str, ...] = (), treated: tuple[str, ...] = ("t",)) -> str:
+    """Put built actions under judgement as one change set that reached some statements; its id."""
     now = stage.loop.clock()
     acted = now - timedelta(seconds=_AGO_S)
     change_set = stage.ledger.verifications.begin(
-        stage.loop.name, [a.action_id for a in actions], treated=["t"], bystanders=bystanders, now=acted
+        stage.loop.name, [a.action_id for a in actions], treated=treated, bystanders=bystanders, now=acted
     )
     stage.ledger.verifications.update(change_set, acted_until=acted, next_look_at=now)
     return change_set
@@ -126,15 +138,29 @@ def test_what_all_statements_share_is_no_effect(stage: Stage) -> None:
     assert due_looks(stage.loop) == []
 
 
-@pytest.mark.parametrize(("policy", "state"), [("keep", State.INCONCLUSIVE), ("revert", State.REVERTED)])
-def test_at_the_deadline_policy_says_what_becomes_of_it(stage: Stage, policy: str, state: State) -> None:
-    stage = past_its_deadline(stage.with_acting(on_inconclusive=policy))
+@pytest.mark.parametrize(
+    ("policy", "state", "words"),
+    [
+        ({"on_inconclusive": "keep"}, State.INCONCLUSIVE, "kept: acting.on_inconclusive = keep"),
+        ({"on_inconclusive": "revert"}, State.REVERTED, "acting.on_inconclusive = revert"),
+        ({}, State.INCONCLUSIVE, "kept: it costs next to nothing"),
+        ({"cheap_mb": 0.01}, State.REVERTED, "it takes 0 MB (acting.cheap_mb)"),
+        ({"cheap_write_ms_per_hour": 100}, State.REVERTED, "writes pay 0.2 s an hour for it"),
+    ],
+)
+def test_at_the_deadline_policy_says_what_becomes_of_it(
+    stage: Stage, policy: dict[str, Any], state: State, words: str
+) -> None:
+    stage = past_its_deadline(stage.with_acting(**policy))
     action = stage.built()
+    stage.ledger.actions.note(action.action_id, predicted={**action.predicted, "write_ms_per_hour": 200.0})
     history(stage, {"t": (1.0, 1.0), "c": (1.0, 1.0)})
     judged(stage, action)
     used(stage)
     (ended,) = verify(stage.loop)
     assert (ended.state, ended.outcome) == (state, Outcome.INCONCLUSIVE)
+    told = [row["reason"] for row in stage.ledger.actions.history(action.action_id) if words in row["reason"]]
+    assert len(told) == 1
     assert opened(stage) == []
 
 

@@ -16,6 +16,7 @@ from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.charts import intervals
 from ooda_dagster.defs.learning_charts import against, learning_curve
 from ooda_dagster.defs.metadata.tables import number, table
+from ooda_dagster.loop.verdict_bar import in_words
 
 _CHART_ROWS = 8
 _NONE = "no verdict closed"
@@ -40,6 +41,7 @@ def describe_learning(message: LearningDelta) -> dict[str, Any]:
         "open": table([_row(r) for r in message.open]),
         **_learned(message.learned, message.predictions),
         "naive_latency_improvement_pct": number(naive, "too few samples"),
+        "verdict_audit": in_words(message.verdict_audit),
     }
 
 
