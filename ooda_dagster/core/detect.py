@@ -53,12 +53,13 @@ def detect(
 
     The promise of policy `calibrated`. A request that is exchangeable with those of the reference - the same
     service, no new load or time of day - has P(p_value <= a) <= a for every a, plus the share of the reference that
-    was trimmed because it is odder than the shape of its tail (Evidence.trimmed; 0 where that is below
+    was trimmed because it is odder than its densities lead to expect (Evidence.trimmed; 0 where that is below
     `tolerated_share`); without a reference, this holds up to what the turns of learning differ by. Values below 1 /
     (rows held out + 1) only order the oddest. Of what is flagged, at most a share `false_discovery_share` is
     ordinary on average, as far as the tail beyond the reference is what its shape leads to expect; on a day without
-    anything odd at most one request in a thousand is flagged. Requests share load, so neither is a theorem about
-    yours: `benchmarks/detect.py` counts on eight simulated services, the tests on three.
+    anything odd at most one request in a thousand is flagged, but where a reference of a few thousand has a heavy tail
+    that it shows little of. Requests share load, so neither is a theorem about yours: `benchmarks/detect.py` counts on
+    simulated services, the tests on some of them.
 
     Policy `fixed`: isolation_score above `if_threshold` or lof above `lof_threshold`, p_value NaN; reference is not
     used. The same rows in the same order, with the same settings and seed, have the same scores. Raises ValueError

@@ -81,10 +81,10 @@ class Detect(Group):
     policy: Literal["calibrated", "fixed"] = "calibrated"
     false_discovery_share: Annotated[float, Field(gt=0, le=0.5)] = 0.12  # of what is flagged, that may be ordinary
     min_ratio: Annotated[float, Field(ge=1)] = 1.5  # of what is flagged to what is usual, or the reverse
-    trust_ratio: Annotated[float, Field(ge=1, le=100)] = 2  # times the tail's shape that the reference is believed
+    trust_ratio: Annotated[float, Field(ge=1, le=100)] = 1.5  # times the tail's shape that the reference is believed
     trim_share: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # most of the reference that is left out
     tolerated_share: Annotated[float, Field(ge=0, le=0.1)] = (
-        0.0015  # heavier than that by so much, p-values are not trimmed
+        0.001  # heavier than that by so much, p-values are not trimmed
     )
     gate_share: Annotated[float, Field(gt=0, le=1)] = 0.01  # share of the rows that get the two dearer scores
     uniform_rows: Annotated[int, Field(ge=0, le=100_000)] = 2_000  # and a sample of all rows
@@ -102,6 +102,8 @@ class Detect(Group):
     tree_rows: Annotated[int, Field(ge=2)] = 256
     min_rows: Annotated[int, Field(ge=10)] = 50  # of a model and operation; else of an operation
     max_rows: Annotated[int, Field(ge=10, le=200_000)] = 10_000  # the newest
+    reference_d: Annotated[float, Field(gt=0, le=35)] = 7  # days before those, that a sample is compared with
+    reference_rows: Annotated[int, Field(ge=0, le=200_000)] = 20_000  # of that sample; 0: only among themselves
     groups: bool = True  # whether whole groups are watched, too
     group_min_ratio: Annotated[float, Field(ge=1)] = 1.15
     group_persist_min: Positive = 15

@@ -83,10 +83,12 @@ class Detection(Body):
     by_lof: int = 0
     by_robust_z: int = 0
     by_several: int = 0
+    reference: int = 0  # requests of the days before that these were compared with; 0: with each other
+    reference_since: Moment | None = None
     learned: int = 0  # rows that what is usual was learned from
     held_out: int = 0  # rows that ranks were taken among
     trimmed: float = 0.0  # share of them that was left out of the p-values
-    excess: float = 0.0  # share of them that is odder than the shape of the tail
+    excess: float = 0.0  # share of them that is odder than the densities lead to expect
     gated: int = 0
     scored: int = 0  # rows with both dearer scores
     p_threshold: float | None = None  # the greatest p-value that was flagged

@@ -16,11 +16,13 @@ from ooda_dagster.core.requests import judged
 from ooda_dagster.core.seen import Anomaly, Detection
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.text import cut, many
-from ooda_dagster.targets.base import RequestSource, Say, silent
+from ooda_dagster.targets.base import RequestSource, Say, TargetError, silent
 
 #: Most anomalies of a message; `count` is of all.
 MOST = 50
 _LABEL = 80
+#: Fewer requests of earlier days tell less than the newest tell of each other.
+_LEAST_REFERENCE = 2000
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Found:
 def find_anomalies(
     table: RequestSource, settings: Settings, *, analysis_id: str, since: datetime, now: datetime, say: Say = silent
 ) -> Found:
-    """Score the newest requests since. The same rows under the same analysis have the same scores.
+    """Score the newest requests since, by a sample of the days before. The same rows under one analysis score the same.
 
     Raises TargetError where the table cannot be read, or only from end to end.
     """
@@ -48,10 +50,14 @@ def find_anomalies(
     how = _set(policy, seed)
     if rows.empty:
         return Found(None, [], how.model_copy(update={"not_judged": ["there is no completed request in the lookback"]}))
-    scores, evidence = detect_with_evidence(rows, policy=policy.policy, settings=policy, seed=seed)
+    reference, notes = _reference(table, rows, settings, now)
+    scores, evidence = detect_with_evidence(rows, reference=reference, policy=policy.policy, settings=policy, seed=seed)
+    if reference is not None:
+        began = _moment(reference["requested_s"].min())
+        how = how.model_copy(update={"reference": len(reference), "reference_since": began})
     scored = rows.join(scores)
     known = scored[scored["robust_z"].notna()]
-    notes = _not_judged(scored, policy.min_rows)
+    notes += _not_judged(scored, policy.min_rows)
     if known.empty:
         return Found(None, [], how.model_copy(update={"not_judged": notes}))
     odd = known[known["flagged"]]
@@ -59,6 +65,27 @@ def find_anomalies(
     how = how.model_copy(update={**counts, **_came_of_it(evidence), "not_judged": notes})
     average = float(rows["duration_ms"].mean())
     return Found(len(odd), [_anomaly(row, average) for row in _oddest(odd)], how)
+
+
+def _reference(
+    table: RequestSource, rows: pd.DataFrame, settings: Settings, now: datetime
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """A sample of the days before the rows, None where it is not wanted or too small; and why it could not be read.
+
+    Of it nothing is kept but times, durations, tokens, models and operations, and nothing beyond this cycle.
+    """
+    policy = settings.detect
+    if policy.policy != "calibrated" or not policy.reference_rows:
+        return None, []
+    until = _moment(rows["requested_s"].min())
+    try:
+        found = table.sample(until - timedelta(days=policy.reference_d), until, rows=policy.reference_rows)
+    except TargetError as error:
+        return None, [f"the days before could not be read, so the requests are compared among themselves: {error}"]
+    known, _ = judged(found, now, settings.requests)
+    if len(known) < min(_LEAST_REFERENCE, policy.reference_rows):
+        return None, []
+    return known[["requested_s", "model", "operation", "duration_ms", "tokens_in", "tokens_out"]], []
 
 
 def _set(policy: Detect, seed: int) -> Detection:

@@ -116,6 +116,15 @@ class ParquetRequests:
 
     def newest(self, since: datetime, until: datetime, *, limit: int, say: Say = silent) -> pd.DataFrame:
         """As of a table; shown_id is the id where it is a whole number or a UUID, else a hash of it."""
+        return self._single(since, until, f"order by requested_s desc, key desc limit {limit}")
+
+    def sample(self, since: datetime, until: datetime, *, rows: int) -> pd.DataFrame:
+        """As of a table, but drawn evenly from all rows of that time; the same again of the same files."""
+        # By a hash: a reservoir is another one where threads read the files in another order.
+        drawn = "order by hash(key, requested_s, duration_ms), requested_s, duration_ms"
+        return self._single(since, until, f"{drawn} limit {rows}")
+
+    def _single(self, since: datetime, until: datetime, which: str) -> pd.DataFrame:
         columns = ["key", "requested_s", "duration_ms", "status", "model", "operation", "tokens"]
         columns += ["tokens_in", "tokens_out", "shown_id"]
         if not self._files:
@@ -127,7 +136,7 @@ class ParquetRequests:
             f"{at} >= $since::timestamptz and {at} < $until::timestamptz and {m.expression('duration_ms')} is not null"
         )
         rows = self._rows(where, columns=f"{scored}, {self._shown()} as shown_id")
-        text = f"select * from ({rows}) order by requested_s desc, key desc limit {limit}"  # noqa: S608
+        text = f"select * from ({rows}) {which}"  # noqa: S608
         values = {"path": self._files, "since": since, "until": until}
         frame = pd.DataFrame(self._ask(text, values, self.label, frame=True))[columns]
         return frame.sort_values(["requested_s", "key"], ignore_index=True)

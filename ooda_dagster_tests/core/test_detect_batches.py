@@ -49,7 +49,7 @@ def test_batches_have_the_p_values_and_flags_of_the_whole() -> None:
     off = np.abs(np.log(parts["p_value"].to_numpy() / whole["p_value"].to_numpy()))
     assert np.median(off) < 0.05
     assert np.quantile(off, 0.99) < 0.4
-    assert (parts["flagged"] != whole["flagged"]).sum() <= 0.1 * whole["flagged"].sum()
+    assert (parts["flagged"] != whole["flagged"]).sum() <= 0.15 * whole["flagged"].sum()
     assert kind[parts["flagged"].to_numpy()].ne("").mean() > 0.75
     assert {own.digest for _, own in judged} == {evidence.digest}
     for level in (0.01, 0.1):

@@ -110,7 +110,7 @@ def test_only_the_newest_completed_requests_of_the_lookback_are_read(service: Se
 def test_many_older_requests_are_not_looked_at(service: Service) -> None:
     fill(service, 20_000)
     before = _fetched(service)
-    service.loop = _with_detect(service, max_rows=500)
+    service.loop = _with_detect(service, max_rows=500, reference_rows=0)
     assert found(service).detection.requests == 500
     after = _fetched(service)
     assert after[0] == before[0]
@@ -205,3 +205,48 @@ def test_many_odd_requests_are_counted_and_the_oddest_are_told(service: Service)
 
 def _with_detect(service: Service, **values: Any) -> Loop:
     return with_settings(service.loop, detect=values)
+
+
+_SPREAD = (
+    "insert into inference_requests (inference_id, total_duration_ms, status, request_timestamp, model_id, task_type, "
+    "input_tokens, output_tokens) select {id}, 100 * (mod(g, 2) + 1) * exp(0.6 * (u[1] + u[2] + u[3] - 1.5)), "
+    "'completed', now() - (%s - g) * interval '20 s', mod(g, 2), 'classify', 90 + 20 * u[4], 45 + 10 * u[5] "
+    "from generate_series(1, %s) g, lateral (select array_agg((hashint8extended(g, n) & 65535) / 65535.0) as u "
+    "from generate_series(1, 5) n) r"
+)
+
+
+@pytest.mark.parametrize("numeric", [True, False])
+def test_a_bad_hour_is_found_by_the_days_before_it(make: Make, numeric: bool) -> None:
+    service, n = make("bigint" if numeric else "text"), 15_000
+    service.run("create index on inference_requests (request_timestamp)")
+    service.run(_SPREAD.format(id="g" if numeric else "g::text"), n, n)
+    service.run("analyze inference_requests")
+    slow(service, range(n - 399, n, 5), ms=4000)  # 80 of the newest 400: among themselves they are what is usual
+    service.loop = _with_detect(service, max_rows=400, reference_rows=0)
+    alone = found(service)
+    assert (alone.count, alone.detection.reference) == (0, 0)
+    service.loop = _with_detect(service, max_rows=400, reference_rows=4000)
+    before = _fetched(service)
+    told = found(service)
+    after = _fetched(service)
+    assert told.count is not None
+    assert 78 <= told.count <= 92  # an eighth may be ordinary
+    assert sum(a.duration_ms == 4000 for a in told.anomalies) > 0.9 * len(told.anomalies)
+    assert told.detection.requests == 400
+    assert 3800 <= told.detection.reference <= 4000
+    assert told.detection.learned + told.detection.held_out == told.detection.reference
+    assert told.detection.reference_since is not None
+    days = (utc_now() - told.detection.reference_since).total_seconds() / 86_400
+    assert days == pytest.approx(n * 20 / 86_400, rel=0.05)
+    # 400, the sample, and what the bounds of the ids are found by.
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 5500
+    assert found(service) == told
+
+
+def test_too_few_earlier_requests_are_no_reference(service: Service) -> None:
+    fill(service, 2000)
+    service.loop = _with_detect(service, max_rows=500)
+    seen_by = found(service).detection
+    assert (seen_by.reference, seen_by.reference_since, seen_by.held_out) == (0, None, 500)

@@ -218,6 +218,19 @@ def test_an_observation_of_files_has_totals_models_and_odd_requests(lake: Lake) 
     assert (mine.total_inferences, mine.detection, mine.statements) == (331, None, [])
 
 
+def test_the_newest_requests_of_files_are_compared_with_a_sample_of_those_before(lake: Lake) -> None:
+    lake.file("old.parquet", 1, 8000, ms="100 + 40 * sin(i) + i % 7")
+    lake.file("new.parquet", 10_001, 40, ms="case when i % 2 = 0 then 9000 else 120 + i % 7 end", ago="1 second")
+    detect = {"max_rows": 60, "reference_rows": 3000}
+    lake.loop = with_settings(lake.loop, advice={"lookback_hours": 3}, detect=detect)
+    assert lake.rows() == 8040
+    seen = observe(lake.loop, begun(lake.loop))
+    told = seen.detection
+    assert told is not None
+    assert (told.requests, told.reference, told.not_judged) == (60, 3000, [])
+    assert {a.inference_request_id for a in seen.anomalies} >= {str(i) for i in range(10_002, 10_041, 2)}
+
+
 def test_a_table_that_gives_way_to_files_is_read_anew_by_name(service: Service, lake: Lake) -> None:
     service.done(1, 2, 3)
     assert service.rows() == 3

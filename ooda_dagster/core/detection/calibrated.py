@@ -1,7 +1,7 @@
 """Policy `calibrated`: flags with an error rate, by scores that are ranked among held-out ordinary requests.
 
-1. What is usual is learned from one part of the reference (features.py), how rare a distance is from the same
-   (tails.py).
+1. What is usual is learned from one part of the reference (features.py), and from the same how much likelier a distance
+   is for an odd request than for an ordinary one (likelihood.py, tails.py).
 2. Another part is scored and becomes the ranks (conformal.py). Without a reference, the requests are their own: each is
    scored by what was learned from the others, in `folds` turns.
 3. Rows that pass a gate, and a sample, also get an isolation score and a local outlier factor, with ranks of their own.

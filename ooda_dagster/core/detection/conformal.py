@@ -6,9 +6,10 @@ Flags: Benjamini and Hochberg (1995); with conformal p-values they keep the fals
 Romano, Sesia: Testing for outliers with conformal p-values, Annals of Statistics 51, 2023).
 
 Trimming: what is planted in the reference would make all others look ordinary. So no more rows are believed to be as
-odd than `trust` times as many as the shape of the tail leads to expect, and at most a share `most` is left out. The
-p-value that is reported is trimmed only where more than a share `tolerated` would be left out: then P(p <= a) <= a +
-what is left out, which is reported; else it is exact. Flags go by the trimmed one.
+odd than `trust` times as many as the densities (likelihood.py) lead to expect; where more than a share `tolerated` is
+odder than that and chance explain, no more than expected, with at most a share `most` left out. The p-value that is
+reported is trimmed only there: then P(p <= a) <= a + what is left out, which is reported; else it is exact. Flags go by
+the trimmed one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from functools import cached_property
 
 import numpy as np
 
+from ooda_dagster.core.detection.likelihood import expected
 from ooda_dagster.core.detection.rows import Bools, Floats
-from ooda_dagster.core.detection.tails import expected
 
 #: Below so many rows as odd, the shape of the tail tells the rest.
 _RANKED = 10
-#: The farther out, the less is known of the tail: what it leads to expect, p, is taken as p to this power.
-_DOUBT = 0.95
+#: Standard deviations by which more rows than expected may be chance.
+_NOISE = 2.5
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Calibration:
 
     @cached_property
     def excess(self) -> float:
-        """Share of the rows that is odder than the tail's shape leads to expect."""
+        """Share of the rows that is odder than the tail's shape, and chance, lead to expect."""
         n = len(self.surprise)
-        k = np.arange(n, 0, -1.0)
-        return float((k - self._believed(k, self.surprise)).max(initial=0.0) / max(n, 1))
+        k = np.arange(int(self.most * n), 0, -1.0)
+        usual = self._ratio * n * expected(self.surprise[n - len(k) :])
+        return float((k - usual - _NOISE * np.sqrt(usual)).max(initial=0.0) / max(n, 1))
 
     @property
     def trimmed(self) -> float:
@@ -69,11 +71,22 @@ class Calibration:
         p = (1 + self._believed(k, surprise)) / (n + 1 - self.aside)
         if not n:
             return p
-        ranked = min(_RANKED, n)
-        edge = self.surprise[-ranked]
-        share = _allowed(np.array([edge]))[0]
-        ratio = np.clip(ranked / n / max(share, 1e-300), 1.0, self.trust)
-        return np.where(surprise > edge, np.minimum(ratio * _allowed(surprise), p), p)
+        if self.trimmed:
+            return np.minimum(p, self._ratio * expected(surprise))
+        edge = self.surprise[-min(_RANKED, n) :][:1]
+        ratio = np.clip(min(_RANKED, n) / n / np.maximum(expected(edge), 1e-300), 1.0, self.trust)
+        return np.where(surprise > edge, np.minimum(ratio * expected(surprise), p), p)
+
+    @cached_property
+    def _ratio(self) -> float:
+        """Times that ordinary rows are as odd as the tail's shape leads to expect, where they are many."""
+        n = len(self.surprise)
+        k = np.unique((np.array([0.02, 0.025, 0.03]) * n).astype(int))
+        k = k[k > 0]
+        if not len(k):
+            return 1.0
+        usual = np.maximum(expected(self.surprise[n - k]), 1e-300)
+        return float(np.clip(np.median(k / n / usual), 1.0, self.trust))
 
     def weights(self, surprise: Floats) -> Floats:
         """How much of a held-out row is believed (0..1)."""
@@ -84,13 +97,8 @@ class Calibration:
         return (len(self.surprise) - np.searchsorted(self.surprise, surprise, "left") - self.aside).astype(float)
 
     def _believed(self, k: Floats, surprise: Floats) -> Floats:
-        n = len(self.surprise)
-        return np.minimum(k, np.maximum(self.trust * n * _allowed(surprise), k - self.most * n))
-
-
-def _allowed(surprise: Floats) -> Floats:
-    """Share of ordinary rows that may be as odd."""
-    return expected(surprise) ** _DOUBT
+        n, times = len(self.surprise), self._ratio if self.trimmed else self.trust
+        return np.minimum(k, np.maximum(times * n * expected(surprise), k - self.most * n))
 
 
 def weighted_p(held_out: Floats, weight: Floats, n: int, x: Floats, aside: int) -> Floats:

@@ -20,6 +20,8 @@ FEATURES = ("duration for its tokens", "duration", "tokens in", "tokens out")
 _TAIL = 0.02
 _TAIL_Z = 2.0537  # of a normal distribution
 _LEAST_SD = 0.1
+#: Times the spread of the body that the outer 2 % count at most: what is farther is a lump apart and no width.
+_MOST_TAIL = 3.0
 _DAY_S = 86_400.0
 #: Rows that a group's own tail must have for it to count as much as the common one.
 _TAIL_ROWS = 400
@@ -243,9 +245,9 @@ def _scales(values: Floats, parts: list[tuple[int, Ints]], units: int, centre: F
         relative = np.concatenate([column[rows] / spread[number] for number, rows in parts])
         relative = relative[~np.isnan(relative)]
         common = np.quantile(relative, [_TAIL, 1 - _TAIL]) * [-1, 1] / _TAIL_Z
-        common = np.clip(common, 0.5, 10)
+        common = np.clip(common, 0.5, _MOST_TAIL)
         weight = (counts / (counts + _TAIL_ROWS))[:, None]
-        own = np.where(np.isnan(tails), 1.0, np.maximum(tails / spread[:, None], 0.3))
+        own = np.where(np.isnan(tails), 1.0, np.clip(tails / spread[:, None], 0.3, _MOST_TAIL))
         tail = np.exp(weight * np.log(own) + (1 - weight) * np.log(common))
         scale[:, feature] = np.maximum(spread[:, None] * tail, _LEAST_SD)
     # A duration is not known better than it is rounded.

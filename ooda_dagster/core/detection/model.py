@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ooda_dagster.core.detection import features
+from ooda_dagster.core.detection.conformal import Calibration
+from ooda_dagster.core.detection.likelihood import DIRECTIONS, Likelihood, fit_likelihood
 from ooda_dagster.core.detection.novelty import Novelty, learn_novelty
 from ooda_dagster.core.detection.rows import Bools, Floats, Ints, Rows
-from ooda_dagster.core.detection.tails import DIRECTIONS, Tails, fit_tails
 from ooda_dagster.core.request_settings import Detect
 
 _FEATURE = np.array([feature for feature, *_ in DIRECTIONS])
 _ODDEST = 0.01
+#: That the densities are learned again at most.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Model:
     """learned: rows that it was learned from."""
 
     usual: features.Usual
-    tails: Tails
+    likelihood: Likelihood
     novelty: Novelty
     learned: int
 
@@ -52,17 +55,38 @@ class Scored:
 def learn(rows: Rows, units: features.Units, settings: Detect, *, seed: int, add_ms: float) -> Model:
     usual = features.learn(rows, units, min_rows=settings.min_rows, add_ms=add_ms)
     seen = features.see(usual, rows)
-    tails = fit_tails(seen.z, seen.log_ratio)
-    surprise, _ = tails.score(seen.z, seen.log_ratio)
+    likelihood, surprise = _trimmed(seen, settings)
     # Neighbours that are planted hide each other: the oddest are none.
     ordinary = surprise <= np.sort(surprise)[int((1 - _ODDEST) * (len(surprise) - 1))]
-    return Model(usual, tails, learn_novelty(seen.z[ordinary], settings, seed), len(rows))
+    return Model(usual, likelihood, learn_novelty(seen.z[ordinary], settings, seed), len(rows))
+
+
+def _trimmed(seen: features.Seen, settings: Detect) -> tuple[Likelihood, Floats]:
+    """What ordinary rows are like, and the surprise of all: learned again without as many of the oddest as are more
+    than the densities lead to expect, while these are more than is tolerated."""
+    n, left_out = len(seen.z), 0
+    likelihood, surprise, order = _by(seen, np.arange(n), settings)
+    for _ in range(_ROUNDS):
+        held = Calibration(surprise[order], settings.trust_ratio, settings.trim_share, settings.tolerated_share)
+        more = round(n * held.excess)
+        if more <= max(n * settings.tolerated_share, left_out):
+            break
+        left_out = more
+        likelihood, surprise, order = _by(seen, np.sort(order[: n - more]), settings)
+    return likelihood, surprise
+
+
+def _by(seen: features.Seen, kept: Ints, settings: Detect) -> tuple[Likelihood, Floats, Ints]:
+    """Learned of the rows that are kept; the surprise of all, and their order by that."""
+    likelihood = fit_likelihood(seen.z[kept], seen.log_ratio[kept], most_odd=settings.trim_share)
+    surprise, _ = likelihood.score(seen.z, seen.log_ratio)
+    return likelihood, surprise, np.argsort(surprise, kind="stable")
 
 
 def see(model: Model, rows: Rows) -> Scored:
     """The rows' groups must be known to the model. Levels are followed within these rows."""
     seen = features.see(model.usual, rows)
-    surprise, direction = model.tails.score(seen.z, seen.log_ratio)
+    surprise, direction = model.likelihood.score(seen.z, seen.log_ratio)
     feature = _FEATURE[direction]
     log_ratio = seen.log_ratio[np.arange(len(feature)), feature]
     return Scored(rows, model, seen.z, surprise, feature, log_ratio, seen.usual_ms)
@@ -87,6 +111,6 @@ def digest(models: Sequence[Model]) -> str:
     for model in models:
         for values in (model.usual.centre, model.usual.slopes, model.usual.token_slopes, model.usual.scale):
             found.update(np.round(values, 6).tobytes())
-        for tail in (t for pair in model.tails.directions for d in pair for t in (d.deviation, d.ratio, d.mean)):
-            found.update(np.round([*tail.grid, tail.begins, tail.share, tail.scale, tail.shape], 6).tobytes())
+        for values in model.likelihood.numbers():
+            found.update(np.round(values, 6).tobytes())
     return found.hexdigest()

@@ -33,8 +33,8 @@ METHODS = ("isolation_forest", "lof", "robust_z")
 @dataclass(frozen=True)
 class Evidence:
     """How it was calibrated. learned, held_out: rows; trimmed: the share of the held-out rows that was left out of
-    the p-values; excess: the share that is odder than the tail's shape; gated, scored: rows with the dearer scores;
-    threshold: the greatest p-value flagged, -1 where none; digest: SHA-256 of what was learned."""
+    the p-values; excess: the share that is odder than the densities lead to expect; gated, scored: rows with the dearer
+    scores; threshold: the greatest p-value flagged, -1 where none; digest: SHA-256 of what was learned."""
 
     learned: int = 0
     held_out: int = 0

@@ -1,61 +1,47 @@
-"""How rare is it to be so far out? Each direction by its own tail, so that a heavy one does not hide a light one.
+"""How dense are ordinary requests at a distance? Within the body by counting, beyond by the shape of the tail.
 
-A direction is a feature and a side. Two distances count: in standard deviations of the group, and as a ratio to what
-is usual; the surprise, -log P(as far or farther), is the mean of theirs, scaled to be one again. Within the body that
-is by ranks; beyond by a generalised Pareto distribution (Pickands, Annals of Statistics 3, 1975), fitted to two
-quantiles of the excesses that are so far in that a few planted rows beyond do not move them.
+The tail is a generalised Pareto distribution (Pickands, Annals of Statistics 3, 1975), fitted to two quantiles of the
+excesses that are so far in that a few planted rows beyond do not move them. Where fewer rows are than the tail's shape
+leads to expect - a gap before a lump of rows that came from a cache, say - what is counted tells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ooda_dagster.core.detection.rows import Bools, Floats, Ints
+from ooda_dagster.core.detection.rows import Floats
 
-#: Feature, side, and the share of false alarms that a direction is given, against 1 for slow requests.
-DIRECTIONS = (
-    (0, 1, 1.0),
-    (0, -1, 0.7),
-    (3, 1, 0.7),
-    (2, 1, 0.2),
-    (1, 1, 0.3),
-    (1, -1, 0.1),
-    (3, -1, 0.05),
-    (2, -1, 0.05),
-)
-WEIGHTS = np.array([weight for *_, weight in DIRECTIONS])
 #: Where the tail begins, and the two quantiles: a far one for tails that are smooth, a near one for those that are not.
 _FITS = ((0.1, 0.05, 0.02), (0.03, 0.015, 0.007))
-#: Directions of less weight than _MAIN count from _NOTICED standard deviations on, the smooth tail from _FAR on.
-_MAIN, _NOTICED, _FAR = 0.5, 1.5, 1.9
-_CHUNK = 25_000
-#: A tail that is lighter than exponential is believed where many rows tell: drawn to that as if by _DOUBTS more.
+#: A tail that is lighter, or heavier, than exponential is believed where many rows tell: drawn to that as if by so many
+#: more excesses.
 _SHAPES = (-0.1, 0.5)
-_DOUBTS = 150
-_GRID = 400
+_DOUBTS = (150, 40)
 #: Excesses that a tail is fitted to at least.
 _LEAST = 20
+_BINS = 40
+#: Half the width of the windows that rows are counted in, rows that are added to each, and windows at most.
+_WINDOW, _ADDED, _MOST_WINDOWS = 0.25, 0.7, 2000
+#: Standard deviations of a count by which a lump is more than chance.
+_NOISE = 3.0
+#: A density is not taken as less than this.
+_LEAST_DENSITY = 1e-9
 
 
 @dataclass(frozen=True)
 class Tail:
-    """Survival function of one distance: ranks up to `begins`, then (1 + shape (x - begins) / scale)^(-1 / shape)."""
+    """Survival function of what is beyond: share (1 + shape (x - begins) / scale)^(-1 / shape)."""
 
-    grid: Floats
-    minus_log: Floats
     begins: float
     share: float
     scale: float
     shape: float
 
-    def surprise(self, x: Floats) -> Floats:
-        """-log P(X >= x)."""
-        body = np.interp(x, self.grid, self.minus_log)
-        over = np.maximum(x - self.begins, 0) / self.scale
-        beyond = np.log(np.maximum(1 + self.shape * over, 1e-300)) / self.shape if abs(self.shape) > 1e-6 else over
-        return np.where(x > self.begins, -np.log(self.share) + np.minimum(beyond, 1e3), body)
+    def log_density(self, x: Floats) -> Floats:
+        over = np.maximum(1 + self.shape * np.maximum(x - self.begins, 0) / self.scale, 1e-300)
+        return np.log(self.share / self.scale) - (1 / self.shape + 1) * np.log(over)
 
 
 def fit_tail(x: Floats, where: tuple[float, float, float], least_scale: float) -> Tail:
@@ -68,72 +54,60 @@ def fit_tail(x: Floats, where: tuple[float, float, float], least_scale: float) -
     shapes = np.linspace(*_SHAPES, 122)  # none of them is 0
     powers = (share / near) ** shapes - 1
     shape = float(np.interp(second / first, ((share / far) ** shapes - 1) / powers, shapes))
-    if shape < 0:
-        shape *= n * share / (n * share + _DOUBTS)
+    shape *= n * share / (n * share + (_DOUBTS[0] if shape < 0 else _DOUBTS[1]))
     if abs(shape) < 1e-3:
         shape = 1e-3
     scale = max(first / (((share / near) ** shape - 1) / shape), least_scale)
+    return Tail(float(begins), share, float(scale), shape)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Log density of one distance on one side.
+
+    body: at which x, and what; counted: the same, in windows beyond; lump: whether far more rows are beyond than the
+    tail's shape has room for, so that they are a lump apart.
+    """
+
+    body: tuple[Floats, Floats]
+    counted: tuple[Floats, Floats]
+    tails: tuple[Tail, Tail]
+    lump: bool
+
+    @property
+    def begins(self) -> float:
+        """From where on the tail tells."""
+        return self.tails[0].begins
+
+    def log_density(self, x: Floats) -> Floats:
+        body = np.interp(x, *self.body)
+        smooth, rough = (np.where(x > tail.begins, tail.log_density(x), body) for tail in self.tails)
+        return (smooth + rough) / 2
+
+    def log_counted(self, x: Floats) -> Floats:
+        return np.interp(x, *self.counted)
+
+
+def fit_distance(x: Floats, *, least_scale: float, width: float, most_odd: float) -> Distance:
+    """Of n values, of which those above 0 are on this side.
+
+    width: of a natural logarithm in units of x; most_odd: share of the rows that may be odd: where more are beyond what
+    the tail's shape has room for, they are a lump.
+    """
+    n = len(x)
+    smooth, rough = (fit_tail(x, where, least_scale) for where in _FITS)
+    edges = np.unique(np.quantile(x, np.linspace(0.02, 1 - smooth.share, _BINS)))
+    if len(edges) < 2:
+        edges = np.array([edges[0] - width, edges[0] + width])
+    count = np.histogram(x, edges)[0] / n / np.diff(edges)
+    body = (edges[1:] + edges[:-1]) / 2, np.log(np.maximum(count, _LEAST_DENSITY))
+    half = _WINDOW * width
+    last = min(float(x.max()), smooth.begins + _MOST_WINDOWS / 2 * half) + 4 * half
+    at = np.arange(smooth.begins - half, last, half / 2)
     ordered = np.sort(x)
-    grid = np.unique(np.quantile(ordered, np.linspace(0, 1 - share, _GRID)))
-    # Of equal values, all are at least as far: the share of those not below.
-    minus_log = -np.log(np.maximum(1 - np.searchsorted(ordered, grid, "left") / n, share))
-    return Tail(grid, minus_log, float(begins), share, scale, shape)
-
-
-@dataclass(frozen=True)
-class Direction:
-    """deviation, ratio: tails of the two distances; mean: of the mean of their surprises."""
-
-    deviation: Tail
-    ratio: Tail
-    mean: Tail
-
-    def surprise(self, z: Floats, log_ratio: Floats) -> Floats:
-        return self.mean.surprise((self.deviation.surprise(z) + self.ratio.surprise(log_ratio)) / 2)
-
-
-@dataclass(frozen=True)
-class Tails:
-    """For each direction a smooth and a rough fit; the greater surprise counts."""
-
-    directions: tuple[tuple[Direction, Direction], ...]
-
-    def score(self, z: Floats, log_ratio: Floats) -> tuple[Floats, Ints]:
-        """Of each row (n x features): the greatest surprise over the directions, each plus log of its weight; and
-        which direction that is. What is near the usual, or on the other side, is no surprise: -inf."""
-        best, which = np.full(len(z), -np.inf), np.zeros(len(z), dtype=np.int64)
-        for start in range(0, len(z), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            self._score(z[part], log_ratio[part], best[part], which[part])
-        return best, which
-
-    def _score(self, z: Floats, log_ratio: Floats, best: Floats, which: Ints) -> None:
-        for number, ((feature, side, weight), (smooth, rough)) in enumerate(
-            zip(DIRECTIONS, self.directions, strict=True)
-        ):
-            rows = np.flatnonzero(side * z[:, feature] > (0 if weight >= _MAIN else _NOTICED))
-            x, y = side * z[rows, feature], side * log_ratio[rows, feature]
-            found = rough.surprise(x, y)
-            far = np.flatnonzero(found > _FAR)
-            found[far] = np.maximum(found[far], smooth.surprise(x[far], y[far]))
-            found += np.log(weight)
-            better: Bools = found > best[rows]
-            best[rows[better]], which[rows[better]] = found[better], number
-
-
-def fit_tails(z: Floats, log_ratio: Floats) -> Tails:
-    directions = []
-    for feature, side, _ in DIRECTIONS:
-        x, y = side * z[:, feature], side * log_ratio[:, feature]
-        fits = []
-        for where in _FITS:
-            deviation, ratio = fit_tail(x, where, 0.15), fit_tail(y, where, 0.02)
-            mean = fit_tail((deviation.surprise(x) + ratio.surprise(y)) / 2, where, 0.1)
-            fits.append(Direction(deviation, ratio, mean))
-        directions.append((fits[0], fits[1]))
-    return Tails(tuple(directions))
-
-
-def expected(surprise: Floats) -> Floats:
-    """Share of ordinary rows with a score as high, by the tails alone."""
-    return np.minimum(WEIGHTS.sum() * np.exp(-surprise), 1.0)
+    inside = np.searchsorted(ordered, at + half, "right") - np.searchsorted(ordered, at - half, "left")
+    counted = (inside + _ADDED) / n / (2 * half)
+    distance = Distance(body, (at, np.log(counted)), (smooth, rough), False)
+    denser = np.maximum(inside / n / (2 * half) - np.exp(distance.log_density(at)), 0)[at > smooth.begins + half]
+    chance = _NOISE * np.sqrt(smooth.share / n)
+    return replace(distance, lump=bool(denser.sum() * half / 2 > most_odd + chance))

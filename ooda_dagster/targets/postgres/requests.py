@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from ooda_dagster.core.request_settings import Requests
 from ooda_dagster.targets.base import Say, TargetError, silent
 from ooda_dagster.targets.postgres.arrow import ArrowLogin, why_not
 from ooda_dagster.targets.postgres.connection import foreign_code
-from ooda_dagster.targets.postgres.newest_requests import ID_SHOWN, NewestRequests
+from ooda_dagster.targets.postgres.newest_requests import COLUMNS, ID_SHOWN, NewestRequests
 from ooda_dagster.targets.postgres.queries import MARKER, query, trusted
 from ooda_dagster.targets.postgres.request_mapping import MappedTable, find_mapped_table, told
 from ooda_dagster.targets.request_rollup import HOLE, Judging, page_statement
@@ -39,6 +40,8 @@ _LOWEST = -(2**63)
 #: A lookback is summed in parts: so many rows where ids bound them, else so many parts of the time.
 _PART_ROWS = 500_000
 _PARTS = 24
+#: Of a time that is sampled.
+_STRETCHES = 100
 
 
 class PostgresRequestTable:
@@ -155,6 +158,47 @@ class PostgresRequestTable:
             check=self._check,
             label=self.label,
         )
+
+    def sample(self, since: datetime, until: datetime, *, rows: int) -> pd.DataFrame:
+        """Completed rows that were requested in [since, until), about `rows` at most, the oldest first: some successive
+        ones from each of many parts of that time, or of its ids where these are whole numbers. Columns as of newest().
+
+        Empty where a tenant is asked for: others' rows would be passed over without bound. Raises TargetError where no
+        index bounds the scan.
+        """
+        of_part = max(rows // _STRETCHES, 1)
+        frames = []
+        for bounds in [] if self._tenant is not None else self._stretches(since, until):
+            values = {"tenant": None, "limit": of_part, "below_s": float("inf"), "below": 2**63 - 1, **bounds}
+            text = self._newest_text()
+            if not frames:
+                self._check(text, values)
+            frames.append(pd.DataFrame(self._ask(text, values), columns=pd.Index(COLUMNS)))
+        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=pd.Index(COLUMNS))
+        return frame.sort_values(["requested_s", "key"], ignore_index=True)
+
+    def _stretches(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Bounds of as many parts, of equal length."""
+        if self.numeric:
+            low, high = self.before(since), self.before(until)
+            if high is None:
+                return []
+            low = (self._end("asc") or 0) - 1 if low is None else low
+            edges = [low + (high - low) * n // _STRETCHES for n in range(_STRETCHES + 1)]
+            inside = {"since": since, "until": until}
+            return [{"above": a, "upto": b, **inside} for a, b in pairwise(edges) if b > a]
+        text = (
+            "select {requested_at} as at from {table} where {requested_at} >= {since} and {requested_at} < {until} "
+            "order by {requested_at} limit 1"
+        )
+        asked = self._table.compose(f"{text} {MARKER}")
+        oldest = self._bounded(asked, {"since": since, "until": until}, _NO_INDEX.format("requested_at"))
+        if not oldest:
+            return []
+        since = max(since, oldest[0].at)
+        step = (until - since) / _STRETCHES
+        starts = [since + step * n for n in range(_STRETCHES)]
+        return [{"since": start, "until": start + step} for start in starts]
 
     def totals(self, since: datetime) -> tuple[int, float | None]:
         """Completed rows that were requested since, and the mean of their durations above zero (ms).
