@@ -50,8 +50,9 @@ def kept(stage: Stage) -> Action:
     change_set = judged(stage, action)
     now = stage.loop.clock()
     verdict = {"outcome": Outcome.BETTER, "outcome_class": "HighSuccess", "ratio": 0.2, "closed_at": now}
+    unused = {"evidence": {"use": {action.action_id: {"scans": 0}}}}
     stage.ledger.actions.transition(
-        action.action_id, State.KEPT, actor="policy", detail={"used": {"scans": 0}}, learned_in="before", **verdict
+        action.action_id, State.KEPT, actor="policy", detail=unused, learned_in="before", **verdict
     )
     better = Verdict(Outcome.BETTER, 0.2, (0.15, 0.25), "work per call fell")
     stage.ledger.verifications.record(change_set, stage.loop.name, 1, now, better, final=True)

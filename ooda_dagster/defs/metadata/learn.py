@@ -87,7 +87,7 @@ def _numbers(head: VerdictRow | None) -> dict[str, Any]:
 def _row(row: VerdictRow) -> dict[str, Any]:
     return {
         "action": row.action_id[:8],
-        "what": cut(row.description, 120),
+        "what": cut(row.description, 90),
         "state": str(row.state),
         "outcome": row.outcome,
         "predicted_pct": None if row.expected_pct is None else -row.expected_pct,
@@ -95,8 +95,8 @@ def _row(row: VerdictRow) -> dict[str, Any]:
         "ci_low_pct": row.ci_low_pct,
         "ci_high_pct": row.ci_high_pct,
         "n": row.n,
-        "why": cut(row.reason, 200),
-        "evidence": row.evidence and cut(row.evidence, 200),
+        "why": cut(row.reason, 140),
+        "evidence": row.evidence and cut(row.evidence, 140),
     }
 
 
