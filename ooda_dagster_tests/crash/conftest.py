@@ -16,6 +16,7 @@ from ooda_dagster_tests.crash.scenarios import SCENARIOS
 
 #: Under this name a test reports its cells: (row, column, state).
 CELL = "crash cell"
+_LABEL = 110  # characters: statements are in some
 
 
 @pytest.fixture(scope="package")
@@ -39,9 +40,10 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     terminalreporter.line(f"points that are drawn: {SEED}={os.environ[SEED]} draws the same")
     order = {cell.row: n for n, cell in enumerate(cell for scenario in SCENARIOS for cell in cells(scenario))}
     rows = dict(sorted(rows.items(), key=lambda row: order.get(row[0], len(order))))  # a stable sort
-    width = max(map(len, rows)) + 2
+    width = min(max(map(len, rows)), _LABEL) + 2
     terminalreporter.line(" " * width + "".join(f"{fault:>16}" for fault in Fault))
     for row, found in rows.items():
-        terminalreporter.line(f"{row:{width}}" + "".join(f"{found.get(fault, ''):>16}" for fault in Fault))
+        label = row if len(row) <= _LABEL else f"{row[: _LABEL // 2]}...{row[3 - _LABEL // 2 :]}"
+        terminalreporter.line(f"{label:{width}}" + "".join(f"{found.get(fault, ''):>16}" for fault in Fault))
     states = [state for found in rows.values() for state in found.values()]
     terminalreporter.line(f"{len(states)} crashes, {states.count('RED')} red")

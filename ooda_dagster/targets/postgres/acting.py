@@ -84,6 +84,11 @@ class PostgresActing:
         row = self._row("taking the database's lock", asked, _LOCK_SPACE, key)
         return bool(row and row.got)
 
+    def release(self) -> None:
+        """Give up the locks now: of a closed session they are held until its backend notices, a while later."""
+        with suppress(psycopg.Error):  # a session that is gone has none
+            self.connection.execute(marked("select pg_catalog.pg_advisory_unlock_all()"))
+
     def claim_server(self) -> None:
         """Be the only one of us that builds on this server, whichever database, while the session lasts.
 

@@ -88,6 +88,7 @@ class PostgresTarget:
             session = PostgresActing(connection, application_name)
             refuse_another(self.name, observed, read_place(connection))
             yield session
+            session.release()
 
     def _place(self) -> Place:
         """Where observing leads to; looked at once, and again while it is a standby, which may have been promoted."""
