@@ -163,6 +163,7 @@ def test_every_number_has_its_unit_in_its_name() -> None:
         "_per_minute",
         "sigmas",
         "_threshold",
+        "_coherence",
         "_e",
     )
     fields = itertools.chain.from_iterable(

@@ -83,7 +83,8 @@ def test_a_call_pulls_the_timer_to_now_with_its_lookback_and_starts_one_run(aske
     (request,) = asked.tick()
     at, reason, body = asked.timer
     assert before <= at <= datetime.now(UTC)
-    assert (reason, body) == ("postgres asked for it", {"lookbackHours": 48, "requestedBy": "postgres"})
+    told = dict.fromkeys(("triggerReason", "reason"), "postgres asked for it")
+    assert (reason, body) == ("postgres asked for it", {"lookbackHours": 48, "requestedBy": "postgres", **told})
     assert request.partition_key == NAME
     assert (request.tags["ooda/due_key"], request.tags["ooda/trigger"]) == (f"{NAME}@{at.isoformat()}", "request")
     assert asked.tick() == []

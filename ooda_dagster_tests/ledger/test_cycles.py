@@ -195,7 +195,8 @@ def test_a_pull_moves_the_timer_only_to_an_earlier_time_and_leaves_its_body(know
     assert cycles.pull_forward("t", NOW - MINUTE, "an alarm", requestedBy="me")
     (due,) = cycles.queue(["t"])
     assert (due.deliver_at, due.reason) == (NOW - MINUTE, "an alarm")
-    assert body() == {"lookbackHours": 3, "requestedBy": "me"}
+    told = {"triggerReason": "an alarm", "reason": "an alarm"}
+    assert body() == {"lookbackHours": 3, "requestedBy": "me", **told}
     cycles.request("t", NOW, "nothing changed")
     assert body() == {}
     assert not cycles.pull_forward("nobody", NOW, "an alarm")
