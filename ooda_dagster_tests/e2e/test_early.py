@@ -76,7 +76,7 @@ def test_slow_inference_requests_pull_the_cycle_forward(dev: Dev, ledger: Ledger
         } } }"""
     )["assetOrError"]["assetMaterializations"]
     rows = [e["intValue"] for r in reports for e in r["metadataEntries"] if e["label"] == "rows"]
-    assert sum(rows) == 601
+    assert sum(rows) == 603
     assert {r["partition"] for r in reports} == {NAME}
 
 
@@ -88,7 +88,7 @@ def test_quiet_requests_pull_nothing(ledger: Ledger, database: Database) -> None
         "select g, 190 + mod(g, 20), 'completed' from generate_series(1000, 1100) g",
         dsn=database.app,
     )
-    wait_until(lambda: consumed(ledger) == 702, timeout_s=120, what="their intake")
+    wait_until(lambda: consumed(ledger) == 704, timeout_s=120, what="their intake")
     time.sleep(70)
     assert cycles(ledger) == before
 
