@@ -24,7 +24,7 @@ from ooda_dagster_tests.crash.ground import Ground
 from ooda_dagster_tests.crash.points import Cell, Direction, Fault, Point, When, statements
 from ooda_dagster_tests.crash.scenarios import Scenario, Statement
 from ooda_dagster_tests.loop.ground import no_results
-from ooda_dagster_tests.loop.test_verify import history, judged, past_its_deadline
+from ooda_dagster_tests.loop.told_history import history, judged, past_its_deadline
 
 
 class Kind(StrEnum):

@@ -30,7 +30,8 @@ from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage, make_stage
 from ooda_dagster_tests.ledger.ground import ask
 from ooda_dagster_tests.loop.ground import begun, no_results, nothing_decided
-from ooda_dagster_tests.loop.test_verify import Course, DiedError, history, judged, past_its_deadline, used
+from ooda_dagster_tests.loop.test_verify import DiedError
+from ooda_dagster_tests.loop.told_history import Course, history, judged, past_its_deadline, used
 from ooda_dagster_tests.support import Database, traffic, wait_until
 
 HELPS: dict[str, Course] = {"t": (10.0, 5.0), "c": (1.0, 1.0)}

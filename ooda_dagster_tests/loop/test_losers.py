@@ -18,7 +18,7 @@ from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, applied
 from ooda_dagster_tests.loop.ground import make_loop, turn
-from ooda_dagster_tests.loop.test_verify import Course, history, judged, used
+from ooda_dagster_tests.loop.told_history import Course, history, judged, used
 
 _WINNERS: dict[str, Course] = {f"w{n}": (10.0, 2.0) for n in range(9)}
 _CONTROL: dict[str, Course] = {"c": (1.0, 1.0), "d": (2.0, 2.0)}

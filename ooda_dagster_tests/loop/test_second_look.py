@@ -17,7 +17,7 @@ from ooda_dagster.loop.second_look import EVENT, due_second_looks, look_twice
 from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.loop.ground import no_results
-from ooda_dagster_tests.loop.test_verify import history, judged, used
+from ooda_dagster_tests.loop.told_history import history, judged, used
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from ooda_dagster.loop.verify import verify
 from ooda_dagster.targets.base import RefusedError
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
 from ooda_dagster_tests.loop.ground import no_results, nothing_decided, turn, with_settings
-from ooda_dagster_tests.loop.test_verify import history, judged, used
+from ooda_dagster_tests.loop.told_history import history, judged, used
 from ooda_dagster_tests.support import Database
 
 NO_LOGIN = f"the acting role {ACT_ROLE} may not log in"
