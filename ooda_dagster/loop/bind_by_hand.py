@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from ooda_dagster.actions.bind_concept import binding_spec
-from ooda_dagster.actions.permits import standing
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.concept_binding import ROW_BYTES
-from ooda_dagster.core.journal import State
-from ooda_dagster.core.policy import denied
 from ooda_dagster.core.situation import Case
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.concepts import PRESENT
 from ooda_dagster.loop.bindings import PRIORITY, wanted_binding
-from ooda_dagster.loop.by_hand import approve_action
+from ooda_dagster.loop.by_hand import enter
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.known_bindings import known_bindings
 from ooda_dagster.targets.base import RefusedError
@@ -36,10 +33,4 @@ def bind_by_hand(loop: Loop, concept_id: str, *, by: str, approve: bool = False,
     kind = TYPES[HypothesisType.CONCEPT]
     proposal = kind.propose(binding_spec(wanted), predicted={"bytes": wanted.new_rows * ROW_BYTES}, priority=PRIORITY)
     case = Case(relation=proposal.relation, action_type=proposal.action_type, dangerous=True)
-    if ruling := denied(case, standing(loop.target, loop.ledger, loop.clock()), loop.settings):
-        raise RefusedError(str(ruling))
-    action = loop.ledger.actions.propose(loop.name, proposal, by=by, now=loop.clock())
-    loop.ledger.audit("proposed by hand", target=loop.name, actor=by, action_id=action.action_id, why=why)
-    if approve and action.state in (State.PROPOSED, State.PENDING_APPROVAL):
-        action = approve_action(loop, action, by=by, why=why)
-    return action
+    return enter(loop, proposal, case, by=by, approve=approve, why=why)

@@ -21,6 +21,7 @@ from ooda_dagster.core.policy import denied
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.situation import Case
 from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
 from ooda_dagster.loop.improvement import record_improvement
@@ -53,6 +54,11 @@ def propose(loop: Loop, statement: str, *, by: str, approve: bool = False, why: 
             described = f"{proposal.description} for its own rows; tables that inherit from it get none"
             proposal = replace(proposal, description=described)
     case = Case(relation=proposal.relation, action_type=proposal.action_type, touches=touches)
+    return enter(loop, proposal, case, by=by, approve=approve, why=why)
+
+
+def enter(loop: Loop, proposal: Proposal, case: Case, *, by: str, approve: bool, why: str) -> Action:
+    """Note a person's proposal, and their approval. Raises RefusedError where a rule says no to people too."""
     if ruling := denied(case, standing(loop.target, loop.ledger, loop.clock()), loop.settings):
         raise RefusedError(str(ruling))
     action = loop.ledger.actions.propose(loop.name, proposal, by=by, now=loop.clock())

@@ -27,6 +27,7 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.comparison import compare
 from ooda_dagster.loop.context import Loop
+from ooda_dagster.loop.evidence_files import export_due
 from ooda_dagster.loop.losers import proven_losers
 from ooda_dagster.loop.verify import close_set, look_again, looked_at_again, undo_judged, undo_worst, usage_of
 
@@ -44,7 +45,9 @@ def look_twice(loop: Loop) -> list[Action]:
     if not (due := due_second_looks(loop)):
         return []
     sample(loop.target, loop.ledger, loop.settings.sampling)
-    return [action for verification in due for action in _look(loop, verification)]
+    ended = [action for verification in due for action in _look(loop, verification)]
+    export_due(loop)
+    return ended
 
 
 def _look(loop: Loop, verification: Verification) -> list[Action]:
