@@ -144,13 +144,14 @@ def late(connection: psycopg.Connection[Any], *statements: str) -> Callable[[str
     return say
 
 
-def await_build(database: Database, *, index: bool = True) -> int:
-    """Until a build of ours waits for somebody; the pid of its backend."""
+def await_build(database: Database, *, index: bool = True, table: str = "") -> int:
+    """Until a build of ours (on a table) waits for somebody; the pid of its backend."""
 
     def waiting() -> int | None:
         rows = database.execute(
             "select pid from pg_stat_activity where datname = current_database() and state = 'active' "
-            "and wait_event_type = 'Lock' and query ilike 'create index concurrently%%'"
+            "and wait_event_type = 'Lock' and query ilike 'create index concurrently%%' and query like %s",
+            f"% ON public.{table}%",
         )
         invalid = any(not valid for valid in database.indexes().values())
         return rows[0][0] if rows and (invalid or not index) else None

@@ -122,7 +122,7 @@ def killed_while_building(stage: Stage, partition: str) -> Action:
     action = asked(stage)
     with open_transaction(stage.database.app, f"lock table {partition} in row exclusive mode"):
         pid = worker(stage, lambda own: own.apply(own.now(action)))
-        backend = await_build(stage.database)
+        backend = await_build(stage.database, table=partition)
         kill(pid)
         alive = "select 1 from pg_stat_activity where pid = %s"
         wait_until(lambda: not stage.database.execute(alive, backend), what="the end of the backend")
