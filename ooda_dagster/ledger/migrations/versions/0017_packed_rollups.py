@@ -17,7 +17,6 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ooda_dagster.ledger.chunks import chunk_of, combined, microseconds, one_bucket, row_of
-from ooda_dagster.ledger.packing import COUNTERS
 
 revision = "0017"
 down_revision = "0016"
@@ -25,6 +24,8 @@ branch_labels = None
 depends_on = None
 
 _STRETCHES = {"minute": timedelta(hours=1), "block": timedelta(hours=6), "hour": timedelta(days=1)}
+#: As they were packed then: what is counted later is no part of this.
+_PACKED = ("n", "sum_ms", "sum_ms_sq", "rows", "blocks_hit", "blocks_read", "temp_blocks", "wal_bytes")
 _STORED = ("calls", "total_ms", "total_ms_sq", "rows", "blocks_hit", "blocks_read", "temp_blocks", "wal_bytes")
 _CHUNK = sa.table(
     "rollup_chunk",
@@ -61,6 +62,8 @@ def upgrade() -> None:
         "alter table ooda.rollup_chunk set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200, "
         "toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 3000)"
     )
+    # A sampler of the older version waits, then fails and loses nothing: its snapshot has not moved on.
+    op.execute("lock table ooda.rollup in exclusive mode")
     _convert()
     op.drop_table("rollup", schema="ooda")
 
@@ -80,7 +83,7 @@ def _convert() -> None:
                 row.bucket_start,
                 row.span_s,
                 np.array(row.statement_ids, "int64"),
-                {name: _work(getattr(row, stored)) for name, stored in zip(COUNTERS, _STORED, strict=True)},
+                {name: _work(getattr(row, stored)) for name, stored in zip(_PACKED, _STORED, strict=True)},
             )
             for row in found
         ]
@@ -113,7 +116,7 @@ def downgrade() -> None:
         cells = chunk_of(row).cells
         for number, (start, span_s) in enumerate(zip(row.starts, row.spans_s, strict=True)):
             mine = cells.bucket == number
-            numbers = {stored: cells.values[name][mine].tolist() for name, stored in zip(COUNTERS, _STORED, strict=True)}
+            numbers = {stored: cells.values[name][mine].tolist() for name, stored in zip(_PACKED, _STORED, strict=True)}
             values = {"target": row.target, "grain": row.grain, "bucket_start": start, "span_s": span_s}
             conn.execute(sa.insert(_BUCKET), values | {"statement_ids": cells.ids[cells.row[mine]].tolist()} | numbers)
     op.drop_table("rollup_chunk", schema="ooda")
