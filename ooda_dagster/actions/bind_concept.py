@@ -27,7 +27,7 @@ from ooda_dagster.core.concept_binding import (
     grants,
     mapping_of,
 )
-from ooda_dagster.core.identifiers import OWN_COMMENT, quote_literal
+from ooda_dagster.core.identifiers import OWN_COMMENT, quote_identifier, quote_literal
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -42,11 +42,14 @@ _DEPENDED_ON = "2BP01"
 
 
 class BindConcept:
-    """Implements `actions.base.ActionType`. spec: a Binding's fields."""
+    """Implements `actions.given.Needing`. spec: a Binding's fields."""
 
     name = str(HypothesisType.CONCEPT)
     undo_kind: UndoKind = "exact"
     waits_for_snapshots = False
+
+    def __init__(self, known: Given | None = None) -> None:
+        self._known = known
 
     def propose(self, spec: dict[str, Any], **fields: Any) -> Proposal:
         wanted = Binding(**spec)
@@ -68,20 +71,20 @@ class BindConcept:
 
     # ------------------------------------------------------------------ before the deed
 
-    def given(self, action: Action, ledger: Ledger, say: Say) -> Given | None:
-        """For `actions.given`; None where no embeddings of the target were looked at."""
-        book, concept_id = ledger.concepts, action.spec["concept_id"]
-        progress = book.progress(action.target)
-        if progress is None:
-            return None
-        model, dimensions = progress.space
-        events = [e for e in book.events(action.target, concept_id=concept_id) if e["at"] >= action.proposed_at]
-        table = str(progress.identity.get("table"))
-        return Given(table, model, dimensions, book.list(action.target), events, say)
+    def knowing(self, action: Action, ledger: Ledger, say: Say) -> BindConcept:
+        """With the concepts of the target; for `actions.given`."""
+        return BindConcept(_given(action, ledger, say))
+
+    @property
+    def known(self) -> Given:
+        """Raises SupersededError where no embeddings of the target were looked at."""
+        if self._known is None:
+            raise SupersededError("the ledger knows no concepts of this target any more")
+        return self._known
 
     def preflight(self, action: Action, session: Observing, settings: Settings) -> None:
         """Is it still the concept that was approved? Raises SupersededError with what became of it."""
-        wanted, known = Binding(**action.spec), _given(action)
+        wanted, known = Binding(**action.spec), self.known
         if not settings.concepts.bind:
             raise RefusedError("binding is switched off (concepts.bind)")
         concept = _current(wanted, known)
@@ -100,22 +103,22 @@ class BindConcept:
         """Can the role that acts read the embeddings, and write the table? For `actions.given`."""
         wanted = Binding(**action.spec)
         with session.embeddings(settings.concepts, role=wanted.owner) as table:
-            found = (table.oid, table.id_type) if table is not None else None
+            found = (table.oid, table.id_type, table.owner) if table is not None else None
         if found is None and session.relation_name(wanted.source_oid) is None:
             raise SupersededError(f"{wanted.source} does not exist any more")
         if found is None:
             raise MissingRightError(f"{wanted.source} cannot be read. {session.grant_for(wanted.owner)}")
-        if found != (wanted.source_oid, wanted.id_type):
-            raise SupersededError(f"{wanted.source} is another table now, or its ids are of another type")
+        if found != (wanted.source_oid, wanted.id_type, wanted.owner):
+            raise SupersededError(f"{wanted.source} is another table now, of another owner, or its ids of another type")
         there = _seen(action, session)
-        if there.oid is not None and not there.readable:
-            raise MissingRightError(f"{TABLE} belongs to another role than {session.role}: give it to that role")
+        if there.oid is not None:
+            _check_own(there, session)
         if there.oid is None and not there.may_create:
             raise MissingRightError(f"{TABLE} cannot be made: {' '.join(grants(session.role, [wanted.owner]))}")
 
     def snapshot(self, action: Action, session: Observing) -> dict[str, Any]:
         """table: our table's oid, None where this action makes it. shape: digest of the concepts."""
-        return {"table": _seen(action, session).oid, "shape": _given(action).digest}
+        return {"table": _seen(action, session).oid, "shape": self.known.digest}
 
     # ------------------------------------------------------------------ the deed
 
@@ -124,7 +127,7 @@ class BindConcept:
 
     def adopt(self, action: Action, session: Acting, settings: Settings) -> Applied:
         """Go on from wherever an earlier try, or a dead worker, ended."""
-        wanted, known, sent = Binding(**action.spec), _given(action), list[str]()
+        wanted, known, sent = Binding(**action.spec), self.known, list[str]()
         stale = why_stale(wanted, known.wanted(wanted.concept_id), known.events)
         if why := stale or _read_otherwise(wanted, known, settings):
             raise TargetError(why)
@@ -149,6 +152,7 @@ class BindConcept:
             there = _seen(action, session)
         if there.columns != wanted.columns:
             raise SupersededError(f"somebody made another table {TABLE} meanwhile: it is theirs")
+        _check_own(there, session)
         if there.comment is None and action.prior_state["table"] is None:
             comment = f"COMMENT ON TABLE {TABLE} IS {quote_literal(own_comment(action))}"
             for statement in (wanted.grant, comment):  # the comment last: with it, the table is as it should be
@@ -157,8 +161,8 @@ class BindConcept:
         return there
 
     def _write(self, action: Action, session: Acting, settings: Settings, after: str | None) -> int:
-        """Bind the rows behind an id, page by page; how many that were."""
-        wanted, known = Binding(**action.spec), _given(action)
+        """Bind the rows behind an id, page by page; how many were not bound before."""
+        wanted, known = Binding(**action.spec), self.known
         began = told_at = time.monotonic()
         read = written = 0
         while True:
@@ -173,9 +177,9 @@ class BindConcept:
                     raise TargetError(f"{wanted.source} was dropped, replaced or closed to us meanwhile")
                 page = table.page(after, limit=wanted.page_rows)
             if ids := known.members(page, wanted.concept_id):
-                _send(action, session, settings, wanted.insert, action.action_id, array_of(ids))
+                written += _send(action, session, settings, wanted.insert, action.action_id, array_of(ids))
             after = page.last or after
-            read, written = read + page.n, written + len(ids)
+            read += page.n
             if page.n < wanted.page_rows:
                 return written
 
@@ -204,7 +208,9 @@ class BindConcept:
     def _delete(self, action: Action, session: Acting, settings: Settings) -> list[str]:
         statement, sent = Binding(**action.spec).delete, list[str]()
         began = time.monotonic()
-        while (there := _seen(action, session)).bound or not there.readable:
+        while (there := _seen(action, session)).bound or not (there.readable and there.known):
+            if not there.known:
+                raise RefusedError(f"columns of {TABLE} were changed: which rows are of this action cannot be told")
             if not there.readable:
                 raise MissingRightError(f"rows of {TABLE} cannot be deleted by {session.role}: it belongs to another")
             if time.monotonic() - began > settings.acting.build_timeout_s:
@@ -221,6 +227,8 @@ class BindConcept:
         there = _seen(action, session)
         if there.oid is None:
             return Presence.ABSENT
+        if not there.known:
+            return Presence.FOREIGN
         kept = there.bound or not there.readable
         match action.state:
             case State.APPLYING:
@@ -256,11 +264,15 @@ def _read_otherwise(wanted: Binding, known: Given, settings: Settings) -> str:
     return f"embeddings are read otherwise now than when {wanted.concept_id} was approved"
 
 
-def _given(action: Action) -> Given:
-    known = action.prior_state.get("given")
-    if known is None:
-        raise SupersededError("the ledger knows no concepts of this target any more")
-    return known
+def _given(action: Action, ledger: Ledger, say: Say) -> Given | None:
+    book, concept_id = ledger.concepts, action.spec["concept_id"]
+    progress = book.progress(action.target)
+    if progress is None:
+        return None
+    model, dimensions = progress.space
+    events = [e for e in book.events(action.target, concept_id=concept_id) if e["at"] >= action.proposed_at]
+    table = str(progress.identity.get("table"))
+    return Given(table, model, dimensions, book.list(action.target), events, say)
 
 
 def _seen(action: Action, session: Observing | Acting) -> ConceptTable:
@@ -269,9 +281,18 @@ def _seen(action: Action, session: Observing | Acting) -> ConceptTable:
     )
 
 
-def _send(action: Action, session: Acting, settings: Settings, statement: str, *values: str) -> None:
-    """As the role that acts; it names nothing of the user's."""
-    send(action, session, settings, statement, values=values, pinned=True)
+def _check_own(there: ConceptTable, session: Acting) -> None:
+    """Before anything is written: in a table of others, a trigger of theirs would run with the rights of this role."""
+    if not there.own:
+        raise MissingRightError(
+            f"{TABLE} is not {session.role}'s own plain table without triggers and rules, and nothing is written into "
+            f"another: ALTER TABLE {TABLE} OWNER TO {quote_identifier(session.role)}, or rename it"
+        )
+
+
+def _send(action: Action, session: Acting, settings: Settings, statement: str, *values: str) -> int:
+    """As the role that acts; it names nothing of the user's. How many rows it wrote."""
+    return send(action, session, settings, statement, values=values, pinned=True)
 
 
 def _made(action: Action, there: ConceptTable) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ooda_dagster.actions.base import ActionType, Say, SupersededError
-from ooda_dagster.actions.given import check_ready, with_given
+from ooda_dagster.actions.given import check_ready, knowing
 from ooda_dagster.actions.guards import pass_guards
 from ooda_dagster.actions.held import hold, why_no_undo, with_values
 from ooda_dagster.actions.permits import check_permitted
@@ -125,10 +125,10 @@ class Executor:
                 seen = pass_guards(action, kind, looking, session, self._settings.acting, self._say)
                 # Last, as the guards may wait, and close to the deed.
                 check_permitted(action, self._target, self._ledger, self._settings, self._clock())
-                asked = with_given(action, kind, self._ledger)
-                kind.preflight(asked, looking, self._settings)
-                check_ready(asked, kind, session, self._settings)
-                prior = kind.snapshot(asked, looking)
+                kind = knowing(action, kind, self._ledger, self._say)
+                kind.preflight(action, looking, self._settings)
+                check_ready(action, kind, session, self._settings)
+                prior = kind.snapshot(action, looking)
                 held = self._hold(replace(action, prior_state=prior), kind, session)
         except SupersededError as error:
             return Outcome(
@@ -169,10 +169,10 @@ class Executor:
         started = time.monotonic()
         actions = self._ledger.actions
         tries = Tries(self._settings.acting, self._say)
-        seen = with_given(action, kind, self._ledger, self._say)
+        kind = knowing(action, kind, self._ledger, self._say)  # as it is known once the deed is announced
         with Watch(self._target, session.backend_pid, self._say) as watch:
             try:
-                applied = apply_with_tries(seen, kind, session, self._settings, tries)
+                applied = apply_with_tries(action, kind, session, self._settings, tries)
             except SupersededError as error:  # nothing of ours was made
                 failed = actions.transition(
                     action.action_id,

@@ -15,7 +15,7 @@ from typing import Any
 
 from ooda_dagster.actions.agreement import broken, let_go
 from ooda_dagster.actions.base import ActionType, Presence, Say
-from ooda_dagster.actions.given import with_given
+from ooda_dagster.actions.given import knowing
 from ooda_dagster.actions.guards import pass_guards
 from ooda_dagster.actions.held import with_values
 from ooda_dagster.actions.looks import settle_looks
@@ -185,7 +185,7 @@ def settle(
     adopted = None
     if presence in (Presence.COMPLETE, Presence.PARTIAL) and finish:
         try:
-            adopted = kind.adopt(with_given(action, kind, ledger), session, settings)
+            adopted = knowing(action, kind, ledger).adopt(action, session, settings)
         except TargetError as error:
             if presence == Presence.COMPLETE or isinstance(error, LostLockError | TargetUnreachableError):
                 raise

@@ -33,10 +33,13 @@ def send(
     timeout_s: float = 0,
     values: Sequence[str] = (),
     pinned: bool = False,
-) -> None:
-    """Run one statement as the owner; where nothing is said of its time, twice what a lock is waited for."""
+) -> int:
+    """Run one statement as the owner; where nothing is said of its time, twice what a lock is waited for.
+
+    How many rows it wrote, -1 where it writes none.
+    """
     limits = settings.acting
-    session.execute(
+    return session.execute(
         signed(action, statement),
         role=action.prior_state.get("owner"),
         lock_timeout_s=limits.lock_timeout_s,

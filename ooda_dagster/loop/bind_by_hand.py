@@ -6,6 +6,7 @@ from ooda_dagster.actions.bind_concept import binding_spec
 from ooda_dagster.actions.registry import TYPES
 from ooda_dagster.core.change_types import HypothesisType
 from ooda_dagster.core.concept_binding import ROW_BYTES
+from ooda_dagster.core.journal import WAITING
 from ooda_dagster.core.situation import Case
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.concepts import PRESENT
@@ -26,7 +27,7 @@ def bind_by_hand(loop: Loop, concept_id: str, *, by: str, approve: bool = False,
     if progress is None or concept is None or concept.state != PRESENT:
         raise RefusedError(f"{concept_id} is no concept that the last discovery found: `ooda concepts list`")
     bound = known_bindings(loop.ledger, loop.name).get(concept_id)
-    if bound is not None and bound.under_way is None:
+    if bound is not None and (bound.live or (bound.under_way and bound.under_way.state not in WAITING)):
         raise RefusedError(f"concept {concept_id} is bound by action {bound.action_id}: roll that back first")
     with loop.target.observing("propose") as session:
         wanted = wanted_binding(loop, session, progress, concept, None)

@@ -92,8 +92,9 @@ class ConceptTable:
 
     schema_there, may_create: of the schema that it belongs in, and whether this role may make it there. oid: None where
     there is no such table. columns: name and type, in order; comment: of the table. readable: whether this role sees
-    its rows. Of one action and concept: bound, whether it has rows, and `last`, the highest id of them; empty: it has
-    none of anybody.
+    its rows; own: whether it is this role's, and a write runs no code of others; known: whether it has the columns by
+    which rows are told. Of one action and concept: bound, whether it has rows, and `last`, the highest id of them;
+    empty: it has none of anybody.
     """
 
     schema_there: bool
@@ -102,6 +103,8 @@ class ConceptTable:
     columns: tuple[str, ...] = ()
     comment: str | None = None
     readable: bool = True
+    own: bool = True
+    known: bool = True
     bound: bool = False
     last: str | None = None
     empty: bool = False

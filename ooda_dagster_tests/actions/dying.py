@@ -59,13 +59,14 @@ class _Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
-    def execute(self, statement: str, **limits: Any) -> None:
+    def execute(self, statement: str, **limits: Any) -> int:
         if not self._left:
             die()
-        self._session.execute(statement, **limits)
+        written = self._session.execute(statement, **limits)
         self._left -= 1
         if not self._left:
             die()
+        return written
 
 
 class _Interrupted:

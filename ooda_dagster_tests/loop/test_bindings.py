@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,10 @@ def approved(space: Space, concept_id: str) -> Action:
 
 def now(space: Space, action: Action) -> Action:
     return space.loop.ledger.actions.get(action.action_id)
+
+
+def history_of(space: Space, action: Action) -> Sequence[dict[str, Any]]:
+    return space.loop.ledger.actions.history(action.action_id)
 
 
 def bound(space: Space) -> dict[str, list[Any]]:
@@ -271,6 +275,46 @@ def test_a_table_of_somebodys_is_left_alone(space: Space) -> None:
     space.database.execute(f"drop table {TABLE}")
     cycled(space)
     assert now(space, action).state == State.VERIFYING
+
+
+_TRAP = (
+    f"create table {TABLE} (atom_id bigint not null, concept_id text not null, action_id uuid not null, "
+    "primary key (concept_id, atom_id)); create function ooda.trap() returns trigger language plpgsql as "
+    "'begin create table public.ran as select current_user; return new; end'; "
+    f"create trigger trap before insert on {TABLE} for each row execute function ooda.trap(); "
+    f"grant select, insert, delete on {TABLE} to {ACT_ROLE}; "
+)
+
+
+@pytest.mark.parametrize("owner", [APP_ROLE, pytest.param(ACT_ROLE, marks=pytest.mark.slow)])
+def test_nothing_is_written_where_a_trigger_of_somebodys_would_run_with_our_rights(space: Space, owner: str) -> None:
+    space.write(600)
+    cycled(space)
+    action = approved(space, next(iter(space.sizes)))
+    space.database.execute(f"{_TRAP} alter table {TABLE} owner to {owner}")
+    cycled(space)
+    assert now(space, action).state == State.APPROVED
+    assert space.database.execute("select to_regclass('public.ran')") == [(None,)]
+    space.database.execute(f"drop table {TABLE}")
+    cycled(space)
+    assert now(space, action).state == State.VERIFYING
+
+
+def test_rows_of_a_table_with_another_column_are_ours_still_and_of_a_renamed_one_are_not_called_gone(
+    space: Space,
+) -> None:
+    space.write(600)
+    cycled(space)
+    action = approved(space, next(iter(space.sizes)))
+    cycled(space)
+    (rows,) = (r["detail"]["rows"] for r in history_of(space, action) if r["to_state"] == State.APPLIED)
+    assert rows == sum(map(len, bound(space).values()))
+    space.database.execute(f"alter table {TABLE} add note text; alter table {TABLE} rename concept_id to topic")
+    assert rollback(space.loop, now(space, action), by="ann").action.state == State.REVERT_FAILED
+    assert space.database.execute(f"select count(*) from {TABLE}") == [(rows,)]
+    space.database.execute(f"alter table {TABLE} rename topic to concept_id")
+    assert rollback(space.loop, now(space, action), by="ann").action.state == State.REVERTED
+    assert bound(space) == {}
 
 
 def test_a_view_on_the_table_keeps_it_and_not_its_rows(space: Space) -> None:

@@ -23,7 +23,7 @@ from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.targets.base import Activity, MissingRightError, RefusedError
 from ooda_dagster.targets.embeddings import ConceptTable
 from ooda_dagster.targets.postgres.concept_table import read_concept_table
-from ooda_dagster.targets.postgres.connection import give_path, pin_path
+from ooda_dagster.targets.postgres.connection import ACTING_SETTINGS, give_path, pin_path
 from ooda_dagster.targets.postgres.connection_errors import translate
 from ooda_dagster.targets.postgres.embeddings import PostgresEmbeddingTable, find_embedding_table
 from ooda_dagster.targets.postgres.observing import find_index, find_name, read_activity
@@ -131,9 +131,10 @@ class PostgresActing:
         timeout_s: float,
         values: Sequence[str] = (),
         pinned: bool = False,
-    ) -> None:
+    ) -> int:
         """Run one journalled statement outside a transaction, as `role` where the session may become it.
 
+        How many rows it wrote, -1 where it writes none.
         values: of its parameters $1, $2 ..., which the journal does not hold. pinned: it names nothing of the user's;
         names and operators in it are the server's own.
         """
@@ -145,7 +146,7 @@ class PostgresActing:
             try:
                 if not pinned:  # a person's operator class or function is found as they would find it
                     give_path(self.connection)
-                self._send(statement, values)
+                written = self._send(statement, values)
             except psycopg.Error:
                 self._come_back(became)
                 raise
@@ -153,6 +154,7 @@ class PostgresActing:
                 self.connection.close()
                 raise
             self._come_back(became)
+            return written
         except psycopg.errors.InsufficientPrivilege as error:
             words = server_words(error)
             silenced(error)
@@ -160,9 +162,9 @@ class PostgresActing:
         except psycopg.Error as error:
             raise translate(error, "acting") from error
 
-    def _send(self, statement: str, values: Sequence[str]) -> None:
+    def _send(self, statement: str, values: Sequence[str]) -> int:
         with psycopg.RawCursor(self.connection) as cursor:
-            cursor.execute(trusted(statement), values or None)
+            return cursor.execute(trusted(statement), values or None).rowcount
 
     def _come_back(self, became: bool) -> None:
         """The session as it was before the statement."""
@@ -273,14 +275,24 @@ class PostgresActing:
         """The table of embeddings as `role` reads it where the session may become it; each read is read-only."""
         became = False
         try:
+            for name in ("lock_timeout", "statement_timeout"):  # not what the last statement left
+                self.connection.execute(trusted(f"set {name} = '{ACTING_SETTINGS[name]}' {MARKER}"))
             became = role is not None and self._become(role)
             yield find_embedding_table(self.connection, mapped)
         except psycopg.Error as error:
             raise translate(error, "reading embeddings") from error
         finally:
-            if became and self.connection.info.transaction_status == TransactionStatus.IDLE:
-                with suppress(psycopg.Error):  # a connection that is lost is found out by what comes next
-                    self.connection.execute(marked("reset role"))
+            if became and not self.connection.closed:
+                self._leave()
+
+    def _leave(self) -> None:
+        """The session's own role again; a session that cannot come back to it must not go on as another."""
+        try:
+            if self.connection.info.transaction_status != TransactionStatus.IDLE:
+                raise psycopg.OperationalError("a transaction is open")
+            self.connection.execute(marked("reset role"))
+        except psycopg.Error:
+            self.connection.close()
 
     def concept_table(
         self, schema: str, name: str, *, kept: Collection[str], concept_id: str, action_id: str

@@ -23,17 +23,20 @@ def read_concept_table(
     concept_id: str = "",
     action_id: str = "",
 ) -> ConceptTable:
-    """The table under a name. Its rows are looked at only where it has the columns `kept`, and this role may.
+    """The table under a name. Its rows are looked at only where it has at least the columns `kept`, and this role may.
 
     Raises TargetError.
     """
     try:
         found = connection.execute(query("read_concept_table"), {"schema": schema, "name": name}).fetchone()
         assert found is not None
-        values = {key: getattr(found, key) for key in ("schema_there", "may_create", "oid", "comment", "readable")}
+        values = {
+            key: getattr(found, key) for key in ("schema_there", "may_create", "oid", "comment", "readable", "own")
+        }
         columns = tuple(found.columns)
-        if found.oid is None or not found.readable or {c.split()[0] for c in columns} != set(kept):
-            return ConceptTable(**values, columns=columns)
+        known = set(kept) <= {c.split()[0] for c in columns}
+        if found.oid is None or not (found.readable and kept and known):
+            return ConceptTable(**values, columns=columns, known=known)
         asked = query("read_concept_rows").format(table=sql.Identifier(schema, name))
         with foreign_code(connection):  # somebody may have given it policies
             rows = connection.execute(asked, {"concept_id": concept_id, "action_id": action_id}).fetchone()
