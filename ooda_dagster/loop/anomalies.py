@@ -83,7 +83,7 @@ def _reference(
     except TargetError as error:
         return None, [f"the days before could not be read, so the requests are compared among themselves: {error}"]
     known, _ = judged(found, now, settings.requests)
-    if len(known) < min(_LEAST_REFERENCE, policy.reference_rows):
+    if len(known) < min(_LEAST_REFERENCE, policy.reference_rows // 2):
         return None, []
     return known[["requested_s", "model", "operation", "duration_ms", "tokens_in", "tokens_out"]], []
 
