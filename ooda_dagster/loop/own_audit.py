@@ -28,8 +28,6 @@ def audit_if_due(loop: Loop) -> bool:
     least = timedelta(hours=policy.min_baseline_h, seconds=policy.deadline_s + policy.settle_s)
     if first is None or now - first <= least:
         return False
-    calls = loop.ledger.rollups.totals(loop.name, now - timedelta(hours=24), now)
-    busiest = list(calls.sort_values("n", ascending=False)["fingerprint"][: policy.audit_statements])
     begun = time.process_time()
     try:
         found, moved = audit_verdicts(
@@ -40,7 +38,7 @@ def audit_if_due(loop: Loop) -> bool:
             number=policy.audit_placebos,
             seed=now.toordinal(),
             keep=True,
-            fingerprints=busiest,
+            busiest=policy.audit_statements,
             enough=lambda: time.process_time() - begun > policy.audit_cpu_s,
         )
     except TooLittleHistoryError as error:

@@ -6,7 +6,7 @@ placebos; a later edit shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,21 +39,25 @@ def audit_verdicts(
     seed: int,
     keep: bool,
     progress: Callable[[int, int], None] = lambda done, of: None,
-    fingerprints: Collection[str] | None = None,
+    busiest: int | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> tuple[Audit, bool]:
     """Judge placebos in a target's history, and keep the bar that it needs; says too whether the bar was moved.
 
     Statements that an action reached in that time are left out: what it did to them is no placebo's. keep: False leaves
-    the bar as it is, and notes nothing. fingerprints: the statements that may take part; enough: see `placebo.audit`.
-    Raises TooLittleHistoryError.
+    the bar as it is, and notes nothing. busiest: how many of the others may take part, those with the most
+    calls of the last day; None: all. enough: see `placebo.audit`. Raises TooLittleHistoryError.
     """
     policy = settings.verifying
     since = now - timedelta(days=settings.sampling.keep_blocks_d)
-    rollup = ledger.rollups.frame(name, since, now, fingerprints=fingerprints, columns=JUDGED)
     reached: set[str] = set()
     for change_set in ledger.verifications.since(name, since):
         reached |= {*change_set.treated, *change_set.bystanders}
+    chosen: list[str] | None = None
+    if busiest is not None:
+        calls = ledger.rollups.totals(name, now - timedelta(hours=24), now).sort_values("n", ascending=False)
+        chosen = list(calls.loc[~calls["fingerprint"].isin(reached), "fingerprint"][:busiest])
+    rollup = ledger.rollups.frame(name, since, now, fingerprints=chosen, columns=JUDGED)
     rollup = rollup[~rollup["fingerprint"].isin(reached)]
     gaps = ledger.rollups.gaps(name, since, now)
     excluded = [(row.since, row.until) for row in gaps.itertuples() if row.kind != "eviction"]
@@ -69,11 +73,14 @@ def audit_verdicts(
     )
     needed = {"decide_e": round(found.needed_e, 1), "revert_e": round(found.needed_revert_e, 1)}
     current = _current(ledger, name) or {"decide_e": policy.decide_e, "revert_e": policy.revert_e}
+    # Few placebos show little: they may raise the bar that more of them raised, and not lower it.
+    if found.effective < float(current.get("effective", 0.0)):
+        needed = {key: max(value, float(current.get(key, 0.0))) for key, value in needed.items()}
     moves = any(needed[key] != current.get(key) for key in needed)
     if keep:
         ledger.audit(MEASURED, target=name, **as_dict(found))
     if keep and moves:
-        detail: dict[str, Any] = {**needed, "why": told(found)}
+        detail: dict[str, Any] = {**needed, "effective": round(found.effective, 1), "why": told(found)}
         ledger.audit(EVENT, target=name, **detail)
     return found, keep and moves
 
