@@ -226,10 +226,17 @@ class Executor:
 
     # ------------------------------------------------------------------ undo
 
-    def undo(self, action: Action, *, reason: str, told: Mapping[str, Any] | None = None) -> Outcome:
+    def undo(
+        self,
+        action: Action,
+        *,
+        reason: str,
+        told: Mapping[str, Any] | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> Outcome:
         """Undo what an action did. No switch or policy stands in the way of an undo.
 
-        told: what the journal is to hold of the verdict that asks for it.
+        told, columns: what the journal, and the action, are to hold of the verdict that asks for it.
         """
         actions = self._ledger.actions
         kind = self._types[action.action_type]
@@ -249,6 +256,7 @@ class Executor:
                     closed_at=self._clock(),
                     backend_pid=session.backend_pid,
                     backend_start=session.backend_start,
+                    **(columns or {}),
                 )
                 self._say(f"undoing: {action.description} ({reason})")
                 outcome = self._undo(action, kind, session)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.predictions import Prediction, Told, predictions_of
 from ooda_dagster.ledger.database import connection
@@ -28,7 +29,7 @@ class Outcomes:
         parameters = {"since": since, "until": until, "target": target, "failed": str(State.FAILED)}
         with connection(self._engine) as conn:
             rows = conn.execute(_TOLD, parameters).mappings()
-            return predictions_of(Told(**row) for row in rows)
+            return predictions_of(Told(**row) for row in rows if changes_statements(row["action_type"]))
 
 
 #: The look that decided: of a change set that was judged anew without the worst of it there are several. An action is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ooda_dagster.core.question import Kept
 from ooda_dagster.core.verdict import Verdict
+from ooda_dagster.ledger.actions import Action
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import action, judged, verdict, verification
 
@@ -34,6 +35,19 @@ class Verification:
     looks: int
     open: bool
     closed_at: datetime | None
+
+
+def look_of(judged_action: Action, looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The look that gave an action its verdict: later ones judged what was left of its change set."""
+    closed_at, given = judged_action.closed_at, (judged_action.outcome, judged_action.ratio)
+    if judged_action.outcome is None or closed_at is None:
+        return None
+    found = [
+        look
+        for look in looks
+        if look["final"] and look["looked_at"] <= closed_at and (look["outcome"], look["ratio"]) == given
+    ]
+    return found[-1] if found else None
 
 
 _COLUMNS = [verification.c[name] for name in Verification.__dataclass_fields__]

@@ -21,6 +21,7 @@ from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.settings_changes import told
 from ooda_dagster.core.text import cut
 from ooda_dagster.ledger import Action, Ledger
+from ooda_dagster.ledger.verifications import look_of
 from ooda_dagster.loop.verdict_bar import EVENT as BAR
 
 Row = Mapping[str, Any]
@@ -30,7 +31,7 @@ def evidence_of(ledger: Ledger, action: Action, settings: Settings | None, now: 
     """The document of an action as it stands now. settings: the target's, None where it is configured no more."""
     journal = [_journal_row(row) for row in ledger.actions.history(action.action_id)]
     looks = ledger.verifications.looks(action.change_set_id) if action.change_set_id else []
-    look = _look_of(action, looks)
+    look = look_of(action, looks)
     judged = ledger.evidence.judged(look["change_set_id"], look["look"]) if look else None
     return sealed(
         {
@@ -56,19 +57,6 @@ def evidence_of(ledger: Ledger, action: Action, settings: Settings | None, now: 
             "settings": _settings(ledger, action, settings, judged),
         }
     )
-
-
-def _look_of(action: Action, looks: Sequence[Row]) -> Row | None:
-    """The look that gave an action its verdict: later ones judged what was left of its change set."""
-    if action.outcome is None or action.closed_at is None:
-        return None
-    given = (action.outcome, action.ratio)
-    found = [
-        look
-        for look in looks
-        if look["final"] and look["looked_at"] <= action.closed_at and (look["outcome"], look["ratio"]) == given
-    ]
-    return found[-1] if found else None
 
 
 def _journal_row(row: Row) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import time
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.evidence import evidence_of
 
 _PART, _STALE_S = ".part", 3600
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, zlib.error)
 
 
 def export_due(loop: Loop) -> list[Path]:
@@ -30,11 +32,15 @@ def export_due(loop: Loop) -> list[Path]:
             _remove(part, loop)
     written: list[Path] = []
     for action_id, newest in book.due(loop.name) if policy.export else []:
-        action = loop.ledger.actions.get(action_id)
-        text = as_text(evidence_of(loop.ledger, action, loop.settings, now))
         path = place(policy, loop.home, loop.name, action_id)
         done: dict[str, Any] = {"journal_seq": newest}
-        if len(text) > policy.max_mb * 2**20:
+        try:
+            text = as_text(evidence_of(loop.ledger, loop.ledger.actions.get(action_id), loop.settings, now))
+        except _UNREADABLE as error:  # what one verdict was computed from is spoilt: that stops no undo of another
+            text, done["error"] = "", f"what it was computed from cannot be read: {type(error).__name__} {error}"
+        if "error" in done:
+            pass
+        elif len(text) > policy.max_mb * 2**20:
             done["error"] = f"it would be {size(len(text))}, and evidence.max_mb is {policy.max_mb:g}"
         else:
             try:

@@ -8,6 +8,7 @@ from ooda_dagster.core.journal import State
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.ledger import Action
+from ooda_dagster.ledger.verifications import look_of
 from ooda_dagster.loop.context import Loop
 
 #: Score of an outcome class in the improvement history, where more than 0.7 means: learn from it.
@@ -20,7 +21,7 @@ def record_improvement(loop: Loop, action: Action) -> None:
     gained_pct = None if action.ratio is None else 100 * (1 - action.ratio)
     saved = action.predicted.get("saved_ms_per_hour")
     looks = loop.ledger.verifications.looks(action.change_set_id) if action.change_set_id else []
-    look = looks[-1] if looks else {"n": {}, "evidence": {}}
+    look = look_of(action, looks) or {"n": {}, "evidence": {}}
     shown = action.outcome in (Outcome.BETTER, Outcome.WORSE, Outcome.UNATTRIBUTED)
     loop.ledger.actions.record_improvement(
         {

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from ooda_dagster.core.cadence import Closed, Delay, Pace, Woken, due_at, jitter_of, next_delay
 from ooda_dagster.core.cadence_settings import Cadence
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import OPEN, State
 from ooda_dagster.core.messages import ActionResults, LearningDelta, VerdictRow
 from ooda_dagster.core.predictions import rung_of
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.windows import next_opening, open_until, parse_window
 from ooda_dagster.ledger import Action, Cycle
+from ooda_dagster.ledger.verifications import look_of
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.improvement import record_improvement
 from ooda_dagster.loop.learned import global_health, newest_lessons
@@ -115,7 +117,9 @@ def delay_after(
     closed = [
         Closed(Outcome(a.outcome), a.ratio)
         for a in ended
-        if a.state in (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED) and a.outcome
+        if a.state in (State.KEPT, State.INCONCLUSIVE, State.REVERTED, State.REVERT_FAILED)
+        and a.outcome
+        and changes_statements(a.action_type)
     ]
     failed = sum(a.state == State.FAILED for a in ended)
     return next_delay(
@@ -138,13 +142,17 @@ def proven_improvement(ended: Sequence[Action]) -> float | None:
 
 def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
     """Actions as learning reports them, with the calls that their newest look judged."""
-    calls: dict[str, int] = {}
-    for change_set in {a.change_set_id for a in actions if a.change_set_id}:
-        looks = loop.ledger.verifications.looks(change_set)
-        calls[change_set] = int(looks[-1]["n"].get("calls_after", 0)) if looks else 0
+    change_sets = {a.change_set_id for a in actions if a.change_set_id}
+    looks = {change_set: loop.ledger.verifications.looks(change_set) for change_set in change_sets}
     files = loop.ledger.evidence.files([a.action_id for a in actions])
     paths = {action_id: file.path for action_id, file in files.items()}
-    return [_verdict_row(a, calls.get(a.change_set_id or "", 0), paths.get(a.action_id)) for a in actions]
+    return [_verdict_row(a, _calls(a, looks.get(a.change_set_id or "", ())), paths.get(a.action_id)) for a in actions]
+
+
+def _calls(action: Action, looks: Sequence[Mapping[str, Any]]) -> int:
+    """Calls since the deed, by the look that judged the action; by the newest while none has."""
+    look = look_of(action, looks) or (looks[-1] if looks and action.outcome is None else None)
+    return int(look["n"].get("calls_after", 0)) if look else 0
 
 
 def _verdict_row(action: Action, calls: int, evidence: str | None) -> VerdictRow:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ooda_dagster.collect.sampler import sample
+from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.keeping import without_gain
 from ooda_dagster.core.question import Kept
@@ -29,7 +30,15 @@ from ooda_dagster.loop.comparison import compare
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.evidence_files import export_due
 from ooda_dagster.loop.losers import proven_losers
-from ooda_dagster.loop.verify import close_set, look_again, looked_at_again, undo_judged, undo_worst, usage_of
+from ooda_dagster.loop.verify import (
+    close_set,
+    look_again,
+    looked_at_again,
+    since_undos,
+    undo_judged,
+    undo_worst,
+    usage_of,
+)
 
 EVENT = "second look"
 
@@ -52,7 +61,8 @@ def look_twice(loop: Loop) -> list[Action]:
 
 def _look(loop: Loop, verification: Verification) -> list[Action]:
     now = loop.clock()
-    kept = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.KEPT,))
+    standing = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.KEPT,))
+    kept = [a for a in standing if changes_statements(a.action_type)]
     looks = loop.ledger.verifications.looks(verification.change_set_id)
     claims = [x["ratio"] for x in looks if x["final"] and x["outcome"] == Outcome.BETTER and not _second(x)]
     assert verification.closed_at is not None
@@ -64,18 +74,19 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
         _tell(loop, kept, Later.UNCLEAR, f"its statements were changed again by change set {other[:8]}")
         _over(loop, verification)
         return []
+    verification, closed_at = since_undos(loop, verification), verification.closed_at
     hours = loop.settings.verifying.second_look_h
-    if not hours or now < verification.closed_at + timedelta(hours=hours):
+    if not hours or now < closed_at + timedelta(hours=hours):
         _look_for_losers(loop, verification, kept, now)
         return []
     newest = now - timedelta(seconds=loop.settings.verifying.deadline_s)
-    seen = replace(verification, acted_until=max(newest, verification.acted_until))
+    seen = replace(verification, acted_until=max(newest, verification.acted_until or newest))
     compared = compare(loop, seen, now)
     question = compared.question(looser=True)
     result = question.answer()
     found = later(claims[-1], result)
-    if found == Later.UNSEEN and now < verification.closed_at + timedelta(hours=2 * hours):
-        look_again(loop, verification)
+    if found == Later.UNSEEN and now < closed_at + timedelta(hours=2 * hours):
+        look_again(loop, verification, in_s=loop.settings.verifying.deadline_s)
         return []
     news = _second(looks[-1]) != found  # else it is known, its undo could not be then, and is tried again
     result.evidence["second_look"] = str(found)
@@ -91,14 +102,17 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     if found == Later.WORSE and undoable:
         if news:
             _tell(loop, kept, found, result.reason)
-        ended = undo_worst(loop, seen, undoable, result, usage_of(loop, kept), now, alone=len(undoable) == 1)
+        ended = undo_worst(loop, seen, undoable, result, usage_of(loop, kept), now, alone=True)
+        if not ended:
+            look_again(loop, seen, in_s=loop.settings.verifying.deadline_s)
+        elif len(kept) > 1:  # what is left is looked at anew after as long
+            close_set(loop, seen, now, look_at=now + timedelta(hours=hours))
     elif found == Later.GONE:
         ended = _reconsider(loop, seen, kept, result, news=news)
     else:
         _tell(loop, kept, found, _words(result))
         _over(loop, seen)
         return []
-    loop.ledger.actions.learned([a.action_id for a in ended], None)  # its end is news to the next learning
     return ended
 
 
@@ -144,7 +158,9 @@ def _reconsider(
             ended += undone
             left += not undone
     if left:
-        look_again(loop, verification)
+        look_again(loop, verification, in_s=loop.settings.verifying.deadline_s)
+    elif ended:
+        close_set(loop, verification, loop.clock())  # its statements changed just now
     else:
         _over(loop, verification)
     return ended
@@ -162,12 +178,17 @@ def _without_use(loop: Loop, action: Action, used: Mapping[str, Any]) -> tuple[b
 
 
 def _changed_by(loop: Loop, verification: Verification) -> str | None:
-    """Another change set that reached some of the same statements since."""
-    assert verification.acted_until is not None
+    """Another change set of which something was done or undone since, to some of the same statements."""
+    since = verification.acted_until
+    assert since is not None
+    done = {
+        a.change_set_id
+        for a in loop.ledger.actions.list(loop.name, since=since)
+        if a.change_set_id and any(at and at > since for at in (a.applied_at, a.reverted_at))
+    }
     mine = set(verification.treated)
-    for other in loop.ledger.verifications.since(loop.name, verification.acted_until):
-        later_set = other.change_set_id != verification.change_set_id and other.acted_from > verification.acted_from
-        if later_set and mine & set(other.treated):
+    for other in loop.ledger.verifications.of(done - {verification.change_set_id}):
+        if mine & set(other.treated):
             return other.change_set_id
     return None
 

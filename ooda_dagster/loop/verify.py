@@ -56,7 +56,7 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     if not actions:  # undone by hand meanwhile, nothing is to be judged, or the last look broke off here
         _close_judged(loop, verification, now)
         return done
-    verification = _since_undos(loop, verification)
+    verification = since_undos(loop, verification)
     compared = compare(loop, verification, now)
     # What probably hurts goes at once; what cannot be undone waits for proof.
     question = compared.question(looser=any(a.undo_kind != "none" for a in actions))
@@ -82,7 +82,7 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
     return done + _conclude(loop, verification, actions, result, served, now)
 
 
-def _since_undos(loop: Loop, verification: Verification) -> Verification:
+def since_undos(loop: Loop, verification: Verification) -> Verification:
     """What is left of a change set is judged from when the others were undone: by hand, or by a look that broke off."""
     others = loop.ledger.actions.list(loop.name, change_set_id=verification.change_set_id, states=(State.REVERTED,))
     assert verification.acted_until is not None
@@ -208,13 +208,17 @@ def undo_worst(
         close_set(loop, verification, now)
     else:
         deadline = loop.clock() + timedelta(seconds=loop.settings.verifying.deadline_s)
-        look_again(loop, verification, acted_until=loop.clock(), deadline_at=deadline)
+        look_again(loop, verification, deadline_at=deadline)  # from now on: see since_undos
     return ended
 
 
 def undo_judged(loop: Loop, action: Action, result: Verdict, reason: str) -> list[Action]:
     """The action as it was undone; nothing where it cannot be now: the next look tries again."""
-    loop.ledger.actions.note(action.action_id, **_columns(loop, result))
+    columns = _columns(loop, result)
+    if action.closed_at is None:  # a verdict that stands is not another one before the undo begins
+        loop.ledger.actions.note(action.action_id, **columns)
+    else:
+        columns["learned_in"] = None  # its end is news to the next learning
     if not loop.settings.mode.acts:
         loop.say(f"not undone in mode {loop.settings.mode}: {action.description} ({reason}); `ooda actions rollback`")
         return []
@@ -223,7 +227,8 @@ def undo_judged(loop: Loop, action: Action, result: Verdict, reason: str) -> lis
         loop.say(f"not undone now: {action.description}: {barred}")
         return []
     told = {"n": result.n, "evidence": result.evidence}
-    outcome = loop.executor(POLICY).undo(loop.ledger.actions.get(action.action_id), reason=reason, told=told)
+    action = loop.ledger.actions.get(action.action_id)
+    outcome = loop.executor(POLICY).undo(action, reason=reason, told=told, columns=columns)
     if outcome.action.state in LIVE:
         loop.say(f"not undone now: {action.description}: {outcome.note}")
         return []
@@ -231,9 +236,9 @@ def undo_judged(loop: Loop, action: Action, result: Verdict, reason: str) -> lis
     return [outcome.action]
 
 
-def look_again(loop: Loop, verification: Verification, **columns: Any) -> None:
-    """Leave a change set open, to be looked at one step later."""
-    later = loop.clock() + timedelta(seconds=loop.settings.verifying.look_every_s)
+def look_again(loop: Loop, verification: Verification, *, in_s: float | None = None, **columns: Any) -> None:
+    """Leave a change set as it is, to be looked at one step later, or after so many seconds."""
+    later = loop.clock() + timedelta(seconds=in_s or loop.settings.verifying.look_every_s)
     loop.ledger.verifications.update(verification.change_set_id, next_look_at=later, **columns)
 
 

@@ -15,7 +15,7 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.second_look import EVENT, due_second_looks, look_twice
 from ooda_dagster.loop.verify import verify
-from ooda_dagster_tests.actions.stage import Stage
+from ooda_dagster_tests.actions.stage import ON_STATUS, Stage
 from ooda_dagster_tests.loop.ground import no_results
 from ooda_dagster_tests.loop.told_history import history, judged, used
 
@@ -144,12 +144,18 @@ def test_a_gain_that_went_away_from_what_plans_use_is_policys_to_treat(
     assert stage.ledger.verifications.watched(stage.loop.name) == []
 
 
-def test_statements_that_were_changed_again_are_left_to_that_verdict(stage: Stage) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_statements_that_were_changed_again_are_left_to_that_verdict(stage: Stage, same: bool) -> None:
     stage = short(stage)
     action = kept(stage)
     history(stage, {"t": (10.0, 2.0), "c": (1.0, 1.0)}, later={"t": 30.0})
+    other = stage.built(ON_STATUS)
     now = stage.loop.clock()
-    stage.ledger.verifications.begin(stage.loop.name, [], treated=["t"], bystanders=[], now=now)
+    book = stage.ledger.verifications
+    book.begin(stage.loop.name, [other.action_id], treated=["t"] if same else ["u"], bystanders=[], now=now)
+    if not same:
+        assert [a.action_id for a in look_twice(stage.loop)] == [action.action_id]
+        return
     assert look_twice(stage.loop) == []
     assert stage.now(action).state == State.KEPT
     assert stage.ledger.verifications.watched(stage.loop.name) == []
@@ -178,13 +184,13 @@ def test_in_a_mode_that_does_not_act_a_loss_is_told_once_and_left_to_a_person(st
     for _ in range(2):
         stage.ledger.verifications.update(watched.change_set_id, next_look_at=stage.loop.clock())
         assert look_twice(replace(stage.loop, settings=settings)) == []
-    assert (stage.now(action).state, stage.now(action).outcome, said(stage)) == (
-        State.KEPT,
-        Outcome.WORSE,
-        ["worse"],
-    )
+    # The verdict that stands is the first one's, until the undo begins.
+    assert (stage.now(action).state, stage.now(action).outcome) == (State.KEPT, Outcome.BETTER)
+    assert said(stage) == ["worse"]
+    assert "second look: worse" in (stage.now(action).verdict_reason or "")
     stage.ledger.verifications.update(watched.change_set_id, next_look_at=stage.loop.clock())
-    assert [a.state for a in look_twice(stage.loop)] == [State.REVERTED]
+    (ended,) = look_twice(stage.loop)
+    assert (ended.state, ended.outcome, ended.learned_in) == (State.REVERTED, Outcome.WORSE, None)
 
 
 def test_what_was_undone_by_hand_is_not_looked_at(stage: Stage) -> None:

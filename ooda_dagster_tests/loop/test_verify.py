@@ -16,7 +16,7 @@ from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.verifications import Verification
 from ooda_dagster.loop.alerts import watch
 from ooda_dagster.loop.learn import learn
-from ooda_dagster.loop.verify import due_looks, verify
+from ooda_dagster.loop.verify import due_looks, since_undos, verify
 from ooda_dagster_tests.actions.stage import ON_CUSTOMER, ON_STATUS, Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, EXTENDED, TARGET, applied, catalogue
 from ooda_dagster_tests.loop.ground import no_results
@@ -144,7 +144,12 @@ def test_of_a_set_the_one_that_is_used_least_goes_and_the_rest_is_judged_anew(st
     assert stage.now(useful).state == State.VERIFYING
     (still,) = opened(stage)
     assert still.acted_until is not None
-    assert stage.loop.clock() - still.acted_until < timedelta(seconds=10)
+    assert stage.loop.clock() - still.acted_until > timedelta(seconds=40), (
+        "to others, the time between is none of a deed"
+    )
+    judged_from = since_undos(stage.loop, still).acted_until
+    assert judged_from is not None
+    assert stage.loop.clock() - judged_from < timedelta(seconds=20)
 
 
 def test_of_a_set_what_is_left_is_not_judged_by_what_was_undone(stage: Stage) -> None:
