@@ -16,7 +16,7 @@ from dagster import DagsterEvent
 
 from ooda_dagster.actions.agreement import mismatches
 from ooda_dagster.core.errors import one_line
-from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.journal import State
 from ooda_dagster.core.messages import Observation
 from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.defs.metadata import table
@@ -25,6 +25,7 @@ from ooda_dagster.defs.partitions import targets
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.ooda import Ooda
+from ooda_dagster.loop.still_there import still_worse
 
 #: Reported without a run, so that it costs a cycle nothing and can tell that none runs.
 ALIVE = "loop_is_alive"
@@ -97,9 +98,8 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
     newest = ledger.cycles.latest(name, 2)
     since = newest[-1].started_at if newest else None
     ended = ledger.actions.list(name, since=since) if since else []
-    found = [a for a in ended if a.closed_at and since and a.closed_at >= since]
-    found += ledger.actions.list(name, states=(*LIVE, State.REVERT_FAILED))
-    worse = list({a.action_id: a for a in found if a.outcome == Outcome.WORSE}.values())
+    found = [a for a in ended if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since]
+    worse = list({a.action_id: a for a in (*found, *still_worse(ledger, name))}.values())
     live = [a for a in worse if a.state != State.REVERTED]
     rows = [
         {

@@ -11,10 +11,9 @@ from typing import Any
 from ooda_dagster.actions.held import no_undo_of
 from ooda_dagster.config import Alerts
 from ooda_dagster.core.errors import one_line
-from ooda_dagster.core.journal import LIVE, State
+from ooda_dagster.core.journal import State
 from ooda_dagster.core.scrub import scrubbed
 from ooda_dagster.core.settings import Mode
-from ooda_dagster.core.verdict import Outcome
 from ooda_dagster.core.wire import iso
 from ooda_dagster.ledger import Action, Cycle, Ledger
 from ooda_dagster.ledger.alerts import (
@@ -28,6 +27,7 @@ from ooda_dagster.ledger.alerts import (
 )
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.channels import NotDeliveredError, channels, send
+from ooda_dagster.loop.still_there import still_worse
 
 #: How long one tick may tell.
 _BUDGET_S = 20.0
@@ -110,15 +110,16 @@ def _recent(action: Action, now: datetime) -> bool:
 
 def _actions(ledger: Ledger, name: str, now: datetime) -> Iterator[Alarm]:
     # An undo that failed stays in the catalogue; so does what was proven to hurt and could not be undone yet.
-    for action in ledger.actions.list(name, states=(*LIVE, State.REVERT_FAILED)):
-        what = f"{action.action_id[:8]} ({action.object_name or action.description})"
-        if action.state == State.REVERT_FAILED:
-            text = f"{name}: the undo of action {what} is stuck: {one_line(action.error or 'no word')}. "
-            remedy = f"Remedy: mend the cause, then `ooda actions rollback {action.action_id[:8]}`"
-            yield _of_action(UNDO_STUCK, action, text + remedy)
-        elif action.outcome == Outcome.WORSE and (action.undo_kind != "none" or _recent(action, now)):
+    stuck = ledger.actions.list(name, states=(State.REVERT_FAILED,))
+    for action in stuck:
+        text = f"{name}: the undo of action {_what(action)} is stuck: {one_line(action.error or 'no word')}. "
+        remedy = f"Remedy: mend the cause, then `ooda actions rollback {action.action_id[:8]}`"
+        yield _of_action(UNDO_STUCK, action, text + remedy)
+    known = {action.action_id for action in stuck}
+    for action in still_worse(ledger, name):
+        if action.action_id not in known and (action.undo_kind != "none" or _recent(action, now)):
             effect = f" by {action.ratio - 1:+.0%}" if action.ratio else ""
-            text = f"{name}: action {what} was proven to change work per call{effect} and is still in place. "
+            text = f"{name}: action {_what(action)} was proven to change work per call{effect} and is still in place. "
             remedy = f"Remedy: `ooda actions rollback {action.action_id[:8]}`"
             if action.undo_kind == "none":
                 why = f" ({one_line(no_undo_of(action))})" if no_undo_of(action) else ""
@@ -126,6 +127,10 @@ def _actions(ledger: Ledger, name: str, now: datetime) -> Iterator[Alarm]:
                     f"It has no undo{why}; the next ANALYZE replaces it. Remedy: look at the plans of its statements"
                 )
             yield _of_action(REGRESSION_IN_PLACE, action, text + remedy)
+
+
+def _what(action: Action) -> str:
+    return f"{action.action_id[:8]} ({action.object_name or action.description})"
 
 
 def _of_action(kind: str, action: Action, text: str) -> Alarm:

@@ -12,8 +12,10 @@ from ooda_dagster.core.second_look import Later, later
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome, Verdict
 from ooda_dagster.ledger import Action
+from ooda_dagster.loop.alerts import watch
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.second_look import EVENT, due_second_looks, look_twice
+from ooda_dagster.loop.still_there import still_worse
 from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import ON_STATUS, Stage
 from ooda_dagster_tests.loop.ground import no_results
@@ -188,9 +190,15 @@ def test_in_a_mode_that_does_not_act_a_loss_is_told_once_and_left_to_a_person(st
     assert (stage.now(action).state, stage.now(action).outcome) == (State.KEPT, Outcome.BETTER)
     assert said(stage) == ["worse"]
     assert "second look: worse" in (stage.now(action).verdict_reason or "")
+    (told,) = watch(stage.ledger, [stage.loop.name], stage.loop.clock()).raised
+    assert f"{action.action_id[:8]} ({action.object_name}) was proven to change work per call by +" in told
+    (loss,) = still_worse(stage.ledger, stage.loop.name)
+    assert loss.ratio_low is not None
+    assert loss.ratio_low > 1
     stage.ledger.verifications.update(watched.change_set_id, next_look_at=stage.loop.clock())
     (ended,) = look_twice(stage.loop)
     assert (ended.state, ended.outcome, ended.learned_in) == (State.REVERTED, Outcome.WORSE, None)
+    assert still_worse(stage.ledger, stage.loop.name) == []
 
 
 def test_what_was_undone_by_hand_is_not_looked_at(stage: Stage) -> None:
