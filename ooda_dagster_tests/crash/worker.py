@@ -128,9 +128,9 @@ class _Tripwire:
             setattr(book, name, self._journalled(getattr(book, name), lambda _, what=what: what))
         event.listen(ledger.engine, "commit", lambda _: self._before_commit())
 
-        def send(session: PostgresActing, statement: str, values: Sequence[str]) -> None:
+        def send(session: PostgresActing, statement: str, values: Sequence[str]) -> int:
             self._sending(statement)
-            begin(session, statement, values)
+            return begin(session, statement, values)
 
         PostgresActing._send = send  # type: ignore[method-assign]
 
