@@ -96,7 +96,7 @@ def _relative_variance(blocks: Blocks) -> np.ndarray:
     cell = np.where(known, np.maximum(cell, 0.0), 0.0)
     weight = np.where(known, blocks.n, 0.0)[:, : blocks.before]
     total = weight.sum(axis=1)
-    logs = (weight * np.log1p(cell[:, : blocks.before])).sum(axis=1) / np.maximum(total, 1.0)
+    logs = (weight * np.log(1 + cell[:, : blocks.before])).sum(axis=1) / np.maximum(total, 1.0)
     usual = np.where(total > 0, np.maximum(np.expm1(logs), 1e-4), _DEFAULT_CV2)[:, None]
     return np.clip(cell, usual, _MAX_CV2_RATIO * usual)
 
@@ -117,10 +117,11 @@ def _standardised(
     known = np.maximum(past.sum(axis=1), 1e-12)
     rest = weight if common is None else weight * common[:, None]
     total = np.maximum(rest.sum(axis=0), 1e-12)
+    in_blocks, of_statements = (past * filled[:, :before]).sum(axis=1), (rest * filled).sum(axis=0)
     for _ in range(_PASSES if common is not None else 1):
-        own = (past * (filled[:, :before] - shared[:before])).sum(axis=1) / known
+        own = (in_blocks - np.einsum("ij,j->i", past, shared[:before])) / known
         if common is not None:
-            shared = (rest * (filled - own[:, None])).sum(axis=0) / total
+            shared = (of_statements - np.einsum("ij,i->j", rest, own)) / total
     residual = np.where(called, level - own[:, None], np.nan)
     drift = _drift(np.where(called, residual - shared, 0.0)[:, :before], past)
     uncertain = 1 / known  # of a statement that was hardly called, its mean too
