@@ -5,8 +5,9 @@ martingale under δ0; so is its mean over a fixed mixture of effects. By Ville's
 reaches 1/α is at most α, whenever and however often one looks: e ≥ 100 decides at 1 %. The δ0 that are not rejected
 form a confidence sequence, valid at all times at once.
 
-The mixture weighs both directions alike. No block may count for more than a factor of 12 (`CAP`): min(LR, c) has an
-expectation below LR's, so the bound holds, and a stall that spoils a block or two cannot decide.
+An action is done for the gain that is expected of it, so lower levels have `LOWER` of the mixture; of higher ones, a
+looser bar is enough for an undo. No block may count for more than a factor of 12 (`CAP`): min(LR, c) has an expectation
+below LR's, so the bound holds, and a stall that spoils a block or two cannot decide.
 
 Ville, Étude critique de la notion de collectif (1939); Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 49
 (2021). Variances are fitted, so the bound is as good as the fit: `ooda audit-verdicts` measures it.
@@ -22,9 +23,11 @@ import numpy as np
 
 #: Log of the most that one block may count for.
 CAP = 2.5
+#: Weight of the mixture's lower half: a gain is taken for twice as likely as a loss.
+LOWER = 2 / 3
 #: Sizes of effects, log units, and how the mixture weighs them: most where a decision matters, some everywhere.
 SIZES = np.array([0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.22, 0.3, 0.42, 0.6, 0.85, 1.2, 1.7, 2.4, 3.4, 5.0])
-_AT, _WIDTH, _EVERYWHERE = 0.105, 0.35, 0.1
+_AT, _WIDTH, _EVERYWHERE = 0.105, 0.25, 0.1
 _BELL = np.exp(-0.5 * (np.log(SIZES / _AT) / _WIDTH) ** 2)
 WEIGHTS = (1 - _EVERYWHERE) * _BELL / _BELL.sum() + _EVERYWHERE / len(SIZES)
 
@@ -45,7 +48,7 @@ def evidence(densities: Densities, null: float = 0.0) -> Evidence:
     shifts = np.concatenate([[null], null - SIZES, null + SIZES])
     found = densities(shifts)
     lower, higher = _mixed(found[None, :, :1], found[None, :, 1:])
-    return Evidence(np.logaddexp(lower[0], higher[0]) - math.log(2), lower[0], higher[0])
+    return Evidence(_either(lower[0], higher[0]), lower[0], higher[0])
 
 
 def _mixed(null: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +57,11 @@ def _mixed(null: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray
     ratio[..., : len(SIZES)] += np.log(WEIGHTS)
     ratio[..., len(SIZES) :] += np.log(WEIGHTS)
     return _log_sum(ratio[..., : len(SIZES)]), _log_sum(ratio[..., len(SIZES) :])
+
+
+def _either(lower: np.ndarray, higher: np.ndarray) -> np.ndarray:
+    """Log e of the whole mixture."""
+    return np.logaddexp(lower + math.log(LOWER), higher + math.log(1 - LOWER))
 
 
 def _log_sum(values: np.ndarray) -> np.ndarray:
@@ -108,5 +116,4 @@ def _highest(densities: Densities, nulls: np.ndarray, first: int) -> np.ndarray:
     found = densities((nulls[:, None] + steps).ravel())
     shaped = found.reshape(len(found), len(nulls), len(steps)).transpose(1, 0, 2)
     lower, higher = _mixed(shaped[..., :1], shaped[..., 1:])
-    both = np.logaddexp(lower, higher) - math.log(2)
-    return both[:, first:].max(axis=1)
+    return _either(lower, higher)[:, first:].max(axis=1)
