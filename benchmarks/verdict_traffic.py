@@ -41,10 +41,11 @@ class World:
 
 @dataclass(frozen=True)
 class Run:
-    """A rollup, and the statements that the action touches."""
+    """A rollup, and the statements that the action touches. moment: of a recording, the block of the action."""
 
     rollup: pd.DataFrame
     treated: list[str]
+    moment: int | None = None
 
 
 def simulate(world: World, seed: int, after_min: int = 240) -> Run:
@@ -53,7 +54,7 @@ def simulate(world: World, seed: int, after_min: int = 240) -> Run:
     minutes = np.arange(-round(world.days * _DAY), after_min)
     rates = _mix(world, minutes, chance) * world.calls_per_minute
     shares = rates[minutes < 0].sum(axis=0) / rates[minutes < 0].sum()
-    treated = _touched(shares, world.treated_share, chance)
+    treated = touched(shares, world.treated_share, chance)
     shape = rates.shape
 
     shared = _ar(chance.normal(0, world.load_sd * np.sqrt(1 - world.load_phi**2), (shape[0], 1)), world.load_phi)
@@ -106,7 +107,7 @@ def _mix(world: World, minutes: np.ndarray, chance: np.random.Generator) -> np.n
     return share * np.exp(0.4 * np.sin(2 * np.pi * (minutes / _DAY + chance.random())))[:, None]
 
 
-def _touched(shares: np.ndarray, wanted: float, chance: np.random.Generator) -> np.ndarray:
+def touched(shares: np.ndarray, wanted: float, chance: np.random.Generator) -> np.ndarray:
     """Statements that have about the wanted share of the calls together."""
     best, best_off = np.zeros(len(shares), bool), np.inf
     for _ in range(40):

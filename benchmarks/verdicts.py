@@ -16,25 +16,30 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import repeat
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pandas as pd
 from scipy import stats
+from verdict_replay import replay
 from verdict_traffic import ACTED_AT, Run, World, changed, counters, simulate
 
+from ooda_dagster.core.placebo import effective_number
 from ooda_dagster.core.verdict import Outcome, Verdict, judge
 
 _USUAL = World()
+_RECORDED = "recorded"
 #: Name → world, and its share of --n (the smaller ones are there for the level, or cost much).
 WORLDS: dict[str, tuple[World, float]] = {
     "usual": (_USUAL, 1.0),
+    _RECORDED: (_USUAL, 1.0),  # of which only the share of the traffic is taken
     "20 calls/min": (replace(_USUAL, calls_per_minute=20), 1.0),
     "narrow, 5 %": (replace(_USUAL, treated_share=0.05), 1.0),
     "2000 calls/min": (replace(_USUAL, calls_per_minute=2000), 0.05),
@@ -75,10 +80,33 @@ def naive(rollup: pd.DataFrame, minutes: int) -> str:
     return "better" if means[0] < means[1] else "worse"
 
 
-def one(name: str, seed: int, cases: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """What the looks at one service said: counts of (case, kind, minutes, what)."""
-    run = simulate(WORLDS[name][0], seed)
-    found: Counter[tuple[str, ...]] = Counter()
+@dataclass
+class Found:
+    """What looks said: counts of (case, kind, minutes, what); of recorded traffic, moments and log e-values besides."""
+
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    placebos: defaultdict[tuple[str, ...], list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def update(self, other: Found) -> None:
+        self.counts.update(other.counts)
+        for key, found in other.placebos.items():
+            self.placebos[key] += found
+
+    def worth(self, key: tuple[str, ...]) -> float:
+        """How many independent runs there were."""
+        if not self.placebos[key]:
+            return self.counts[*key, "runs"]
+        found = sorted(self.placebos[key])
+        moments = [ACTED_AT + timedelta(minutes=5 * block) for block, _ in found]
+        log_e = np.array([e for _, e in found])
+        return effective_number(moments, log_e, 60.0 * int(key[2]), np.random.default_rng(0))
+
+
+def one(name: str, seed: int, cases: Sequence[str]) -> Found:
+    """What the looks at one service said."""
+    world = WORLDS[name][0]
+    run = replay(world.treated_share, seed) if name == _RECORDED else simulate(world, seed)
+    found = Found()
     for case in cases:
         effect, spill, looks, kinds = CASES[case]
         rollup = changed(run, effect, spill)
@@ -87,55 +115,58 @@ def one(name: str, seed: int, cases: Sequence[str]) -> Counter[tuple[str, ...]]:
             for minutes in looks:
                 verdict, cpu = _judged(run, frame, minutes)
                 key = (case, kind, str(minutes))
-                found[*key, "runs"] += 1
-                found[*key, str(verdict.outcome)] += 1
-                found[*key, "revert"] += verdict.revert
+                found.counts[*key, "runs"] += 1
+                found.counts[*key, str(verdict.outcome)] += 1
+                found.counts[*key, "revert"] += verdict.revert
                 low, high = verdict.interval or (0.0, 1e9)
-                found[*key, "missed"] += not low <= (effect ** (1 - spill)) <= high
-                found[*key, "cpu_us"] += round(cpu * 1e6)
-                found[*key, "naive " + naive(rollup, minutes)] += 1
+                found.counts[*key, "missed"] += not low <= (effect ** (1 - spill)) <= high
+                found.counts[*key, "cpu_us"] += round(cpu * 1e6)
+                found.counts[*key, "naive " + naive(rollup, minutes)] += 1
+                if run.moment is not None:
+                    found.placebos[key].append((run.moment, verdict.evidence.get("log_e", 0.0)))
     return found
 
 
-def _chunk(name: str, seeds: range, cases: Sequence[str]) -> Counter[tuple[str, ...]]:
-    total: Counter[tuple[str, ...]] = Counter()
+def _chunk(name: str, seeds: range, cases: Sequence[str]) -> Found:
+    total = Found()
     for seed in seeds:
         total.update(one(name, seed, cases))
     return total
 
 
-def upper(k: int, n: int) -> float:
+def upper(k: float, n: float) -> float:
     """Upper bound of a share by Clopper and Pearson, one-sided 97.5 %."""
     return float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
 
 
-def rows(name: str, found: Counter[tuple[str, ...]], cases: Sequence[str]) -> Iterator[dict[str, object]]:
+def rows(name: str, found: Found, cases: Sequence[str]) -> Iterator[dict[str, object]]:
     for case in cases:
         effect, _, looks, kinds = CASES[case]
         for kind in kinds:
             for minutes in looks:
-                key = (case, kind, str(minutes))
-                n = found[*key, "runs"]
-                better, worse = found[*key, Outcome.BETTER.value], found[*key, Outcome.WORSE.value]
+                key, counts = (case, kind, str(minutes)), found.counts
+                n, worth = counts[*key, "runs"], found.worth(key)
+                better, worse = counts[*key, Outcome.BETTER.value] / n, counts[*key, Outcome.WORSE.value] / n
                 false = worse + better if effect == 1 else worse if effect < 1 else better
+                undone = counts[*key, "revert"] / n
                 yield {
-                    "world": name, "case": case, "rollup": kind, "minutes": minutes, "n": n,
-                    "better": better / n, "worse": worse / n, "false": false / n, "false_upper": upper(false, n),
-                    "undone": found[*key, "revert"] / n, "undone_upper": upper(found[*key, "revert"], n),
-                    "interval_misses": found[*key, "missed"] / n, "cpu_ms": found[*key, "cpu_us"] / n / 1000,
-                    "naive_better": found[*key, "naive better"] / n, "naive_worse": found[*key, "naive worse"] / n,
+                    "world": name, "case": case, "rollup": kind, "minutes": minutes, "n": n, "n_effective": worth,
+                    "better": better, "worse": worse, "false": false, "false_upper": upper(false * worth, worth),
+                    "undone": undone, "undone_upper": upper(undone * worth, worth),
+                    "interval_misses": counts[*key, "missed"] / n, "cpu_ms": counts[*key, "cpu_us"] / n / 1000,
+                    "naive_better": counts[*key, "naive better"] / n, "naive_worse": counts[*key, "naive worse"] / n,
                 }  # fmt: skip
 
 
 _HEAD = (
-    f"{'world':<15}{'case':<20}{'rollup':<10}{'min':>4}{'n':>6}{'better':>8}{'worse':>7}{'false ≤':>9}"
+    f"{'world':<15}{'case':<20}{'rollup':<10}{'min':>4}{'n':>6}{'worth':>6}{'better':>8}{'worse':>7}{'false ≤':>9}"
     f"{'undone':>8}{'≤':>7}{'missed':>8}{'cpu ms':>8}   naive better/worse"
 )
 
 
 def _line(row: dict[str, object]) -> str:
     return (
-        "{world:<15}{case:<20}{rollup:<10}{minutes:>4}{n:>6}{better:>8.3f}{worse:>7.3f}{false_upper:>9.4f}"
+        "{world:<15}{case:<20}{rollup:<10}{minutes:>4}{n:>6}{n_effective:>6.0f}{better:>8.3f}{worse:>7.3f}{false_upper:>9.4f}"
         "{undone:>8.3f}{undone_upper:>7.3f}{interval_misses:>8.3f}{cpu_ms:>8.1f}   {naive_better:.2f}/{naive_worse:.2f}"
     ).format(**row)
 
@@ -158,7 +189,7 @@ def main() -> None:
             n = max(10, round(given.n * WORLDS[name][1]))
             first, step = given.seed, max(1, min(25, n // given.jobs))
             chunks = [range(s, min(s + step, first + n)) for s in range(first, first + n, step)]
-            found: Counter[tuple[str, ...]] = Counter()
+            found = Found()
             for done, part in enumerate(pool.map(_chunk, repeat(name), chunks, repeat(cases)), 1):
                 found.update(part)
                 print(f"\r{name}: {done}/{len(chunks)}   ", end="", file=sys.stderr, flush=True)

@@ -52,13 +52,16 @@ class Measurement:
 
 
 class Traffic:
-    """Readers and writers against one database, until stopped."""
+    """Readers and writers against one database, until stopped. capacity: calls that are kept; later ones are not."""
 
-    def __init__(self, dsn: str, seed: int, *, rate: float = 1.0, scale: float = 1.0) -> None:
+    def __init__(
+        self, dsn: str, seed: int, *, rate: float = 1.0, scale: float = 1.0, capacity: int = _CAPACITY
+    ) -> None:
         self._dsn = dsn
         self._seed = seed
         self._rate = rate
         self._scale = scale
+        self._capacity = capacity
         self._statements = statements(plan(seed), scale=scale)
         self._memory: SharedMemory | None = None
         self._process: Any = None
@@ -66,7 +69,7 @@ class Traffic:
 
     def start(self) -> None:
         """Begin. The process ends with this one."""
-        self._memory = SharedMemory(create=True, size=_HEADER + _CAPACITY * _CALL.itemsize)
+        self._memory = SharedMemory(create=True, size=_HEADER + self._capacity * _CALL.itemsize)
         np.ndarray((1,), "i8", self._memory.buf)[0] = 0
         context = multiprocessing.get_context("spawn")
         self._stop = context.Event()
@@ -101,11 +104,19 @@ class Traffic:
             self._memory.unlink()
             self._memory = None
 
+    @property
+    def statements(self) -> Sequence[Statement]:
+        """What is called; a call's `statement` is a position in it."""
+        return self._statements
+
+    def recorded(self) -> np.ndarray:
+        """Calls so far in the order of their ends: `ended` (Unix seconds), `ms`, `statement`, `ok`."""
+        assert self._memory is not None
+        return np.ndarray((self._capacity,), _CALL, self._memory.buf, offset=_HEADER)[: self.calls].copy()
+
     def window(self, since: datetime, until: datetime) -> Measurement:
         """What calls that ended in a window took."""
-        assert self._memory is not None
-        count = min(self.calls, _CAPACITY)
-        calls = np.ndarray((_CAPACITY,), _CALL, self._memory.buf, offset=_HEADER)[:count].copy()
+        calls = self.recorded()
         inside = (calls["ended"] >= since.timestamp()) & (calls["ended"] < until.timestamp())
         return _measure(calls[inside], self._statements, (until - since).total_seconds())
 
@@ -134,13 +145,13 @@ class _Recorder:
 
     def __init__(self, memory: SharedMemory) -> None:
         self._count = np.ndarray((1,), "i8", memory.buf)
-        self._calls = np.ndarray((_CAPACITY,), _CALL, memory.buf, offset=_HEADER)
+        self._calls = np.ndarray(((memory.size - _HEADER) // _CALL.itemsize,), _CALL, memory.buf, offset=_HEADER)
         self._lock = threading.Lock()
 
     def record(self, statement: int, ms: float, ok: bool) -> None:
         with self._lock:
             position = int(self._count[0])
-            if position < _CAPACITY:
+            if position < len(self._calls):
                 self._calls[position] = (time.time(), ms, statement, ok)
                 self._count[0] = position + 1
 
