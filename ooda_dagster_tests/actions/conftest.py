@@ -27,3 +27,14 @@ def shared(target_server: Cluster, ledger_server: Cluster) -> Iterator[tuple[Dat
 def stage(home: Path, shared: tuple[Database, Ledger]) -> Stage:
     """`orders` with 3,000 rows, in mode auto."""
     return make_stage(*shared, home)
+
+
+@pytest.fixture
+def quiet(stage: Stage) -> None:
+    """`orders` that autovacuum never comes to."""
+    stage.database.execute(
+        "create table quiet with (autovacuum_enabled = off) as table orders; drop table orders; "
+        "alter table quiet rename to orders; alter table orders add primary key (id)",
+        dsn=stage.database.app,
+    )
+    stage.database.execute("analyze orders", dsn=stage.database.app)

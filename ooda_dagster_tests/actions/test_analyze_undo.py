@@ -20,20 +20,12 @@ from ooda_dagster.core.statistics import TableStatistics
 from ooda_dagster.ledger import Action
 from ooda_dagster.ledger.database import connection
 from ooda_dagster.ledger.tables import sampled_text
-from ooda_dagster_tests.actions.dying import dying_after
+from ooda_dagster_tests.actions.analyze_undo import CHANGE, kept, put_back
 from ooda_dagster_tests.actions.stage import Stage
 from ooda_dagster_tests.actions.statistics import ANALYZE, ORDERS, applied, approved
 
-#: All that the server keeps of a table, of what inherits from it and of their indexes: no restored row may differ.
-_KEPT = """
-with recursive tree(oid) as (
-    select 'orders'::regclass::oid union select inhrelid from pg_inherits join tree on oid = inhparent
-), part as (select oid from tree union all select indexrelid from pg_index where indrelid in (select oid from tree))
-select 'column', s::text from pg_statistic s where starelid in (select oid from part)
-union all
-select 'sizes', concat_ws(' ', oid::regclass, relpages, reltuples, relallvisible, relallfrozen) from pg_class
-where oid in (select oid from part) order by 1, 2
-"""
+pytestmark = pytest.mark.usefixtures("quiet")
+
 #: A table with every kind of statistics that the server can take back.
 _RICH = """
 alter table orders add tags text[] default array['a', 'b'], add span int4range, add words tsvector, add ratio float8,
@@ -43,11 +35,6 @@ update orders set tags = array['t' || id % 7, 't' || id % 3], span = int4range(i
     spans = int4multirange(int4range(id::int, id::int + 5)), took = id * interval '-1.5 seconds';
 create index rich on orders ((customer % 10), (lower(note)));
 """
-_CHANGE = (
-    "update orders set customer = id % 3, note = 'n' || id % 40 where id % 2 = 0; delete from orders where id < 500"
-)
-
-
 #: A type with an analysing function that is not the server's own for any of its kinds.
 _OWN_KIND = """
 create type own; create function own_in(cstring) returns own language internal immutable strict as 'textin';
@@ -55,32 +42,6 @@ create function own_out(own) returns cstring language internal immutable strict 
 create function own_analyze(internal) returns bool language internal as 'ts_typanalyze';
 create type own (input = own_in, output = own_out, analyze = own_analyze); alter table orders add odd own
 """
-
-
-@pytest.fixture
-def stage(stage: Stage) -> Stage:
-    """`orders` that autovacuum never comes to."""
-    stage.database.execute(
-        "create table quiet with (autovacuum_enabled = off) as table orders; drop table orders; "
-        "alter table quiet rename to orders; alter table orders add primary key (id)",
-        dsn=stage.database.app,
-    )
-    stage.database.execute("analyze orders", dsn=stage.database.app)
-    return stage
-
-
-def kept(stage: Stage) -> list[Any]:
-    return stage.database.execute(_KEPT)
-
-
-def put_back(stage: Stage, action: Action) -> None:
-    outcome = stage.rollback(action)
-    assert (outcome.done, outcome.action.state) == (True, State.REVERTED), outcome.note
-
-
-def why(stage: Stage, action: Action) -> str:
-    """The reason of an action's last transition."""
-    return stage.ledger.actions.history(action.action_id)[-1]["reason"]
 
 
 def values_held(stage: Stage, action: Action) -> str | None:
@@ -106,7 +67,7 @@ def test_statistics_of_every_kind_are_as_they_were_to_the_last_digit(stage: Stag
     stage.database.execute("vacuum analyze orders", dsn=stage.database.app)
     before = kept(stage)
     assert len(before) == 13 + 2 + 3  # columns, expressions of an index, sizes of relations
-    stage.database.execute(_CHANGE, dsn=stage.database.app)
+    stage.database.execute(CHANGE, dsn=stage.database.app)
     stage.database.execute(f"alter role {ACT_ROLE} set extra_float_digits = {digits}")
     try:
         action = applied(stage, ANALYZE)
@@ -121,7 +82,7 @@ def test_statistics_of_every_kind_are_as_they_were_to_the_last_digit(stage: Stag
 
 def test_the_journal_has_the_undo_and_no_value_and_the_ledger_one_table_with_it(stage: Stage) -> None:
     stage.database.execute("update orders set note = 'm4rker7077' where id % 2 = 0; analyze orders")
-    stage.database.execute(_CHANGE.replace("'n'", "'m4rker7078'"))
+    stage.database.execute(CHANGE.replace("'n'", "'m4rker7078'"))
     action = approved(stage, ANALYZE)
     assert told(action) == "$1: the statistics from before; they are held once it is applied"
     action = stage.apply(action).action
@@ -182,7 +143,7 @@ def test_all_that_an_analyze_comes_to_is_put_back(stage: Stage, made: str) -> No
     )
     stage.database.execute("analyze orders", dsn=stage.database.app)
     before = kept(stage)
-    stage.database.execute(_CHANGE, dsn=stage.database.app)
+    stage.database.execute(CHANGE, dsn=stage.database.app)
     action = applied(stage, ANALYZE)
     changed = set(kept(stage)) - set(before)
     assert len(changed) > 8
@@ -246,7 +207,7 @@ def test_once_the_values_are_gone_there_is_no_undo(stage: Stage) -> None:
 
 @pytest.mark.slow
 def test_values_that_somebody_edited_are_not_put_back(stage: Stage) -> None:
-    stage.database.execute(_CHANGE)
+    stage.database.execute(CHANGE)
     action = applied(stage, ANALYZE)
     after = kept(stage)
     hold_other(stage, action, lambda text: text.replace("done", "dune"))
@@ -256,67 +217,6 @@ def test_values_that_somebody_edited_are_not_put_back(stage: Stage) -> None:
     assert kept(stage) == after
     stage.database.execute("analyze orders")  # the way out that was told
     put_back(stage, action)
-
-
-# ------------------------------------------------------------------ what came since
-
-
-@pytest.mark.parametrize("memory", ["remembered", pytest.param("forgotten", marks=pytest.mark.slow)])
-def test_a_later_analyze_leaves_nothing_of_ours_to_undo(stage: Stage, memory: str) -> None:
-    stage.database.execute(_CHANGE)
-    action = applied(stage, ANALYZE)
-    stage.database.execute("update orders set customer = id; analyze orders")
-    if memory == "forgotten":  # as after a crash of the server
-        stage.database.execute("select pg_stat_reset()")
-    later = kept(stage)
-    put_back(stage, action)
-    assert why(stage, action) == "superseded by a later ANALYZE: nothing of ours is left to undo"
-    assert kept(stage) == later
-
-
-def test_a_server_that_forgot_when_it_analysed_knows_ours_by_its_shape(stage: Stage) -> None:
-    before = kept(stage)
-    stage.database.execute(_CHANGE)
-    action = applied(stage, ANALYZE)
-    stage.database.execute("select pg_stat_reset()")
-    put_back(stage, action)
-    assert kept(stage) == before
-
-
-def test_a_table_that_was_altered_gets_back_what_still_fits(stage: Stage) -> None:
-    before = dict(stage.database.execute("select attname::text, s::text from pg_stats s where tablename = 'orders'"))
-    stage.database.execute(_CHANGE)
-    action = applied(stage, ANALYZE)
-    stage.database.execute(
-        "alter table orders drop status; alter table orders rename customer to client; "
-        "alter table orders alter note type varchar(100); alter table orders add new int"
-    )
-    put_back(stage, action)
-    after = dict(stage.database.execute("select attname::text, s::text from pg_stats s where tablename = 'orders'"))
-    assert after == {
-        "id": before["id"], "placed": before["placed"], "client": before["customer"].replace("customer", "client"),
-    }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_sizes_that_vacuum_found_since_stay(stage: Stage) -> None:
-    stage.database.execute("vacuum analyze orders")
-    before = kept(stage)
-    stage.database.execute(_CHANGE, dsn=stage.database.app)
-    action = applied(stage, ANALYZE)
-    stage.database.execute("vacuum orders", dsn=stage.database.app)
-    vacuumed = kept(stage)
-    put_back(stage, action)
-    assert [r for r in kept(stage) if r[0] == "sizes"] == [r for r in vacuumed if r[0] == "sizes"]
-    assert [r for r in kept(stage) if r[0] == "column"] == [r for r in before if r[0] == "column"]
-
-
-@pytest.mark.slow
-def test_a_table_that_is_gone_has_nothing_to_undo(stage: Stage) -> None:
-    action = applied(stage, ANALYZE)
-    stage.database.execute("create table other as table orders; drop table orders; alter table other rename to orders")
-    put_back(stage, action)
-    assert why(stage, action) == "the table was gone already"
 
 
 def test_what_the_server_does_not_take_changes_nothing_and_shows_no_value(stage: Stage) -> None:
@@ -337,68 +237,6 @@ def test_what_the_server_does_not_take_changes_nothing_and_shows_no_value(stage:
         put_back(stage, action)
     finally:
         stage.database.execute("drop table orders; drop domain word")
-
-
-@pytest.mark.parametrize("done", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_an_undo_is_finished_where_its_worker_died(stage: Stage, done: int) -> None:
-    before = kept(stage)
-    stage.database.execute(_CHANGE)
-    action = applied(stage, ANALYZE)
-    dying_after(done, stage, action, undo=True)
-    assert (kept(stage) == before) == bool(done)
-    assert len(stage.recover()) == 1
-    assert kept(stage) == before
-    assert stage.now(action).state == State.REVERTED
-    assert why(stage, action) == ("the statistics are those from before already" if done else "")
-    assert stage.recover() == []
-
-
-@pytest.mark.slow
-def test_an_undo_that_was_done_and_overtaken_says_only_what_is_known(stage: Stage) -> None:
-    stage.database.execute(_CHANGE)
-    action = applied(stage, ANALYZE)
-    dying_after(1, stage, action, undo=True)
-    stage.database.execute("analyze orders")
-    later = kept(stage)
-    assert len(stage.recover()) == 1
-    assert "superseded by a later ANALYZE" in why(stage, action)
-    assert kept(stage) == later
-
-
-def test_a_right_that_is_missing_is_named(stage: Stage) -> None:
-    action = applied(stage, ANALYZE)
-    stage.database.execute(f"{_CHANGE}; revoke {APP_ROLE} from {ACT_ROLE}")
-    try:
-        outcome = stage.rollback(action)
-    finally:
-        stage.database.execute(f"grant {APP_ROLE} to {ACT_ROLE} with inherit false, set true")
-    assert outcome.action.state == State.REVERT_FAILED
-    assert f"GRANT {APP_ROLE} TO {ACT_ROLE} WITH INHERIT FALSE, SET TRUE;" in outcome.note
-
-
-@pytest.mark.slow
-def test_rights_on_the_one_table_are_enough(stage: Stage) -> None:
-    before = kept(stage)
-    stage.database.execute(f"{_CHANGE}; grant select, maintain on orders to {ACT_ROLE}")
-    stage.database.execute(f"revoke {APP_ROLE} from {ACT_ROLE}")
-    try:
-        action = applied(stage, ANALYZE)
-        assert kept(stage) != before
-        put_back(stage, action)
-    finally:
-        stage.database.execute(f"grant {APP_ROLE} to {ACT_ROLE} with inherit false, set true")
-    assert kept(stage) == before
-
-
-@pytest.mark.slow
-def test_statistics_of_expressions_that_only_the_owner_sees_are_named(stage: Stage) -> None:
-    stage.database.execute("create index rich on orders ((customer % 10)); analyze orders", dsn=stage.database.app)
-    stage.database.execute(f"grant select, maintain on orders to {ACT_ROLE}; revoke {APP_ROLE} from {ACT_ROLE}")
-    try:
-        action = applied(stage, ANALYZE)
-    finally:
-        stage.database.execute(f"grant {APP_ROLE} to {ACT_ROLE} with inherit false, set true")
-    assert f"public.rich, an index on expressions: GRANT pg_read_all_data TO {ACT_ROLE};" in stage.rollback(action).note
 
 
 def test_a_proposal_says_what_is_known_of_its_undo(stage: Stage) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ooda_dagster.config.servers import ACT_ROLE, APP_ROLE
+from ooda_dagster.core.concept_binding import grants
+from ooda_dagster.core.settings import Mode
 from ooda_dagster.embedded import Cluster
 from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.whatif import _clone_server
 from ooda_dagster_tests.actions.stage import Stage, make_stage
+from ooda_dagster_tests.core.planted_concepts import directions
+from ooda_dagster_tests.loop import embeddings
+from ooda_dagster_tests.loop.embeddings import MakeSpace, Space
 from ooda_dagster_tests.loop.ground import make_loop
 from ooda_dagster_tests.loop.requests import DDL, Make, Service
 from ooda_dagster_tests.loop.trap import lay
@@ -89,3 +96,36 @@ def trapped(target_server: Cluster) -> Iterator[Database]:
     lay(made)
     yield made
     made.drop()
+
+
+@pytest.fixture(scope="package")
+def vectors(target_server: Cluster) -> Iterator[Database]:
+    """With pgvector."""
+    made = Database(target_server, "test_loop_vectors")
+    made.create()
+    made.execute("create extension vector")
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def make_space(vectors: Database, books: Ledger, home: Path) -> Iterator[MakeSpace]:
+    """Makes an empty table, and directions to plant rows around; small samples and pages: `make_space(6, 32)`."""
+
+    def make(count: int, dimensions: int, *options: Mode, **concepts: Any) -> Space:
+        vectors.execute(embeddings.DDL.format(kind="vector"), dsn=vectors.app)
+        small = {"sample_rows": 1000, "chunk_rows": 300}
+        loop = make_loop(vectors, books, home, *options, concepts={**small, **concepts})
+        return Space(vectors, loop, directions(count, dimensions, seed=7), [])
+
+    yield make
+    vectors.execute("drop table if exists atom_embeddings cascade")
+
+
+@pytest.fixture
+def space(make_space: MakeSpace, vectors: Database) -> Iterator[Space]:
+    """An empty table and four directions, in mode auto, with the rights that `ooda doctor` names."""
+    made = make_space(4, 16, Mode.AUTO, bind_discoveries=1)
+    vectors.execute(" ".join(grants(ACT_ROLE, [APP_ROLE])))
+    yield made
+    vectors.execute(f"drop owned by {ACT_ROLE}; grant pg_monitor to {ACT_ROLE}; drop schema ooda cascade")

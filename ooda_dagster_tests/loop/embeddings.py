@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -81,3 +82,7 @@ class Space:
     def kinds(self) -> list[str]:
         """Of all events, the oldest first."""
         return [e["kind"] for e in reversed(self.loop.ledger.concepts.events(self.loop.name))]
+
+
+#: Makes a space of a number of directions, of a length.
+MakeSpace = Callable[..., Space]

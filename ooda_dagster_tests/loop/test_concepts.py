@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ooda_dagster.embedded import Cluster
-from ooda_dagster.ledger import Ledger
 from ooda_dagster.loop import concepts
 from ooda_dagster.loop.observe import observe
 from ooda_dagster.targets.base import TargetError
 from ooda_dagster.targets.embeddings import EmbeddingPage
 from ooda_dagster_tests.core.planted_concepts import directions, leaked, plant
-from ooda_dagster_tests.loop.embeddings import DDL, Space
-from ooda_dagster_tests.loop.ground import begun, logged, make_loop
-from ooda_dagster_tests.support import Database
-
-
-@pytest.fixture(scope="module")
-def vectors(target_server: Cluster) -> Iterator[Database]:
-    made = Database(target_server, "test_concepts")
-    made.create()
-    made.execute("create extension vector")
-    yield made
-    made.drop()
+from ooda_dagster_tests.loop.embeddings import MakeSpace, Space
+from ooda_dagster_tests.loop.ground import begun, logged
 
 
 @pytest.fixture
-def space(vectors: Database, books: Ledger, home: Path) -> Iterator[Space]:
-    """An empty table, and six directions to plant rows around; small samples and pages."""
-    vectors.execute(DDL.format(kind="vector"), dsn=vectors.app)
-    loop = make_loop(vectors, books, home, concepts={"sample_rows": 1000, "chunk_rows": 300})
-    yield Space(vectors, loop, directions(6, 32, seed=7), [])
-    vectors.execute("drop table if exists atom_embeddings")
+def space(make_space: MakeSpace) -> Space:
+    """Six directions, of a target that is only looked at."""
+    return make_space(6, 32)
 
 
 def test_planted_concepts_are_found_and_every_row_is_counted(space: Space) -> None:
