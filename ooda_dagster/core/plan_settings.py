@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ooda_dagster.core.setting_types import Group, Positive, PositiveInt
+from ooda_dagster.core.setting_types import Group, Positive, PositiveInt, Share
 
 
 class Plans(Group):
@@ -35,4 +35,6 @@ class Regressions(Group):
     min_extra_s: Annotated[float, Field(ge=0)] = 10  # spent since, beyond what it cost before
     sigmas: Positive = 3  # of its looks before
     max_statements: PositiveInt = 50  # that are looked at closely in one cycle
+    alarm: bool = True  # a statement that became slower, or a new and heavy one, starts a cycle early
+    alarm_new_share: Share = 0.25  # of all time that a new one must take for that
     keep_d: Positive = 400

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
+from ooda_dagster.core.plan_settings import Regressions
 from ooda_dagster.defs.schedules import ooda_adaptive_delay
 from ooda_dagster.loop.group_changes import find_group_changes
 from ooda_dagster_tests.core.request_minutes import END, minutes
 from ooda_dagster_tests.defs.ground import NAME
 from ooda_dagster_tests.defs.ticks import Ticks
+from ooda_dagster_tests.loop.told_days import Rate, always, since, tell_days
 
 
 def test_quiet_data_leaves_the_timer_alone(ticks: Ticks) -> None:
@@ -114,3 +116,40 @@ def test_a_group_that_became_slower_as_a_whole_starts_one_cycle(ticks: Ticks) ->
     assert change.ratio_low < 1.5 < change.ratio_high
     ticks.run(request)
     assert ticks.tick() == []
+
+
+def slowed(ticks: Ticks) -> None:
+    """A day of statements by the usual settings, one of them slower since 25 minutes; the last cycle began before."""
+    assert ticks.tick() == []
+    ticks.set("regressions", **Regressions().model_dump())
+    ticks.began(2 * 3600)
+    ticks.later()
+    courses = {"victim": since(1500, Rate(ms=400)), **{f"other{n}": always for n in range(5)}}
+    tell_days(ticks.ledger, NAME, courses, datetime.now(UTC))
+
+
+def test_a_statement_that_became_slower_starts_one_cycle(ticks: Ticks) -> None:
+    """Where there are no requests too: pg_stat_statements alone tells."""
+    slowed(ticks)
+    ticks.set(enabled=False)
+    (request,) = ticks.tick()
+    assert request.tags["ooda/trigger"] == "alarm"
+    assert ticks.ledger.cycles.queue([NAME])[0].reason.startswith("statement victim: a call takes 8")
+    ticks.run(request)
+    ticks.later()
+    assert len(ticks.tick()) == 1, "told until a cycle began"
+    ticks.began(0)
+    ticks.later()
+    assert ticks.tick() == []
+
+
+def test_no_statement_starts_a_cycle_where_that_is_switched_off_or_one_comes_anyhow(ticks: Ticks) -> None:
+    slowed(ticks)
+    soon = datetime.now(UTC) + timedelta(minutes=3)
+    ticks.ledger.cycles.request(NAME, soon, "nothing changed")
+    assert ticks.tick() == []
+    ticks.later()
+    ticks.set("regressions", alarm=False)
+    assert ticks.tick() == []
+    ticks.set("regressions", alarm=True)
+    assert len(ticks.tick()) == 1

@@ -50,11 +50,11 @@ class Ticks:
         self.said = data.skip_message or ""
         return list(data.run_requests or [])
 
-    def set(self, **requests: object) -> None:
+    def set(self, group: str = "requests", **wanted: object) -> None:
         targets = {}
         for name, target in self.ooda.config.targets.items():
             values = target.settings.model_dump()
-            settings = Settings.model_validate({**values, "requests": {**values["requests"], **requests}})
+            settings = Settings.model_validate({**values, group: {**values[group], **wanted}})
             targets[name] = replace(target, settings=settings)
         self.ooda.config = Config(self.ooda.config.ledger, targets)
 

@@ -1,4 +1,4 @@
-"""Which inference requests are new, and does one of them call for an early cycle?
+"""Which inference requests are new, and do they, or what statements take by now, call for an early cycle?
 
 A read of the target is exactly once by the ledger (loop/intake.py). A report is one event of the source asset for all
 batches since the last one; its id is noted before, so that after a crash the event log tells whether it was made.
@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from ooda_dagster.core.settings import Settings
 from ooda_dagster.core.wire import iso
 from ooda_dagster.defs.due import request_if_due
 from ooda_dagster.defs.jobs import CYCLE_JOB
@@ -21,6 +22,7 @@ from ooda_dagster.defs.partitions import ensure
 from ooda_dagster.defs.running import sensor_status
 from ooda_dagster.defs.sensors.fleet import CONNECT_TIMEOUT_S, Fleet
 from ooda_dagster.defs.sensors.group_watch import GroupWatch
+from ooda_dagster.defs.sensors.statement_watch import StatementWatch
 from ooda_dagster.ledger.requests import Batch
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.intake import Intake, intake
@@ -38,19 +40,20 @@ def make_new_inferences(names: Names) -> dg.SensorDefinition:
     """The sensor, for a source asset of these names."""
     source = _Source(names.source("inference_requests"), theirs="inference_requests" in names.sources)
     fleet: Fleet[tuple[Loop, Intake]] = Fleet()
-    watch = GroupWatch()
+    watches = GroupWatch(), StatementWatch()
 
     @dg.sensor(
         name="ooda_new_inferences",
         job_name=CYCLE_JOB,
         minimum_interval_seconds=_EVERY_S,
         default_status=sensor_status(),
-        description="Counts each completed inference request once, and starts a cycle early where one stands out.",
+        description="Counts each completed inference request once; starts a cycle early where requests, or statements, "
+        "became slow.",
     )
     def ooda_new_inferences(
         context: dg.SensorEvaluationContext, ooda: dg.ResourceParam[Ooda]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        return _tick(context, ooda, source, fleet, watch)
+        return _tick(context, ooda, source, fleet, *watches)
 
     return ooda_new_inferences
 
@@ -68,15 +71,18 @@ def _tick(
     ooda: Ooda,
     source: _Source,
     fleet: Fleet[tuple[Loop, Intake]],
-    watch: GroupWatch,
+    groups: GroupWatch,
+    statements: StatementWatch,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     targets = ooda.config.targets
     ensure(context.instance, targets)
     assert ooda.ledger  # opened once, before threads ask for it
-    wanted = [name for name in sorted(targets) if targets[name].settings.requests.enabled]
+    wanted = [name for name in sorted(targets) if _has_news(targets[name].settings)]
 
     def read(name: str) -> tuple[Loop, Intake]:
         loop = ooda.loop(name)
+        if not loop.settings.requests.enabled:
+            return loop, Intake()
         taken = intake(loop, connect_timeout_s=CONNECT_TIMEOUT_S)
         if taken.unreachable:
             raise TargetUnreachableError(taken.error or "it does not answer")
@@ -87,7 +93,7 @@ def _tick(
     for name, (loop, taken) in answers.items():
         words.append(f"{name}: {taken}")
         _report(context.instance, loop, source)
-        request, why = _early(context, ooda, loop, watch if taken.table else None)
+        request, why = _early(context, ooda, loop, groups if taken.table else None, statements)
         if request:
             requests.append(request)
         words += [f"{name}: {why}"] if why else []
@@ -95,6 +101,10 @@ def _tick(
         context.log.info("; ".join(words))
         return requests
     return dg.SkipReason("; ".join(words) or "no target has inference requests")
+
+
+def _has_news(settings: Settings) -> bool:
+    return settings.requests.enabled or (settings.regressions.enabled and settings.regressions.alarm)
 
 
 def _report(instance: dg.DagsterInstance, loop: Loop, source: _Source) -> None:
@@ -166,14 +176,19 @@ def _was_made(instance: dg.DagsterInstance, source: _Source, target: str, report
 
 
 def _early(
-    context: dg.SensorEvaluationContext, ooda: Ooda, loop: Loop, watch: GroupWatch | None
+    context: dg.SensorEvaluationContext,
+    ooda: Ooda,
+    loop: Loop,
+    groups: GroupWatch | None,
+    statements: StatementWatch,
 ) -> tuple[dg.RunRequest | None, str | None]:
     """The run that an alarm calls for, and what stands in its way."""
     cycles, now = ooda.ledger.cycles, loop.clock()
     newest = cycles.latest(loop.name, 1)
     began: datetime | None = newest[0].started_at if newest else None
     found = ooda.ledger.requests.open_alarm(loop.name, now - _ALARM_LIVES, began)
-    text = str(found[0]["text"]) if found else watch.slower(loop, now, began) if watch else None
+    text = str(found[0]["text"]) if found else groups.slower(loop, now, began) if groups else None
+    text = text or statements.worth_a_cycle(loop, now, began)
     if not text:
         return None, None
     floor = timedelta(seconds=loop.settings.requests.alarm_floor_s)
