@@ -63,10 +63,16 @@ CASES: dict[str, tuple[float, float, tuple[int, ...], tuple[str, ...]]] = {
 }
 
 
-def _judged(run: Run, frame: pd.DataFrame, minutes: int) -> tuple[Verdict, float]:
-    began = time.process_time()
-    verdict = judge(frame, acted_at=ACTED_AT, treated=run.treated, now=ACTED_AT + timedelta(minutes=minutes))
-    return verdict, time.process_time() - began
+def _judged(run: Run, frame: pd.DataFrame, looks: Sequence[int]) -> tuple[Verdict, float]:
+    """The first look that decides, or the last; and the CPU seconds of the last."""
+    verdict, spent = Verdict(Outcome.INCONCLUSIVE, None, None, ""), 0.0
+    for minutes in looks:
+        began = time.process_time()
+        verdict = judge(frame, acted_at=ACTED_AT, treated=run.treated, now=ACTED_AT + timedelta(minutes=minutes))
+        spent = time.process_time() - began
+        if verdict.outcome != Outcome.INCONCLUSIVE or verdict.revert:
+            break
+    return verdict, spent
 
 
 def naive(rollup: pd.DataFrame, minutes: int) -> str:
@@ -102,7 +108,7 @@ class Found:
         return effective_number(moments, log_e, 60.0 * int(key[2]), np.random.default_rng(0))
 
 
-def one(name: str, seed: int, cases: Sequence[str]) -> Found:
+def one(name: str, seed: int, cases: Sequence[str], each: int) -> Found:
     """What the looks at one service said."""
     world = WORLDS[name][0]
     run = replay(world.treated_share, seed) if name == _RECORDED else simulate(world, seed)
@@ -113,7 +119,7 @@ def one(name: str, seed: int, cases: Sequence[str]) -> Found:
         for kind in kinds:
             frame = rollup if kind == "requests" else counters(rollup)
             for minutes in looks:
-                verdict, cpu = _judged(run, frame, minutes)
+                verdict, cpu = _judged(run, frame, range(each, minutes + 1, each) if each else (minutes,))
                 key = (case, kind, str(minutes))
                 found.counts[*key, "runs"] += 1
                 found.counts[*key, str(verdict.outcome)] += 1
@@ -127,10 +133,10 @@ def one(name: str, seed: int, cases: Sequence[str]) -> Found:
     return found
 
 
-def _chunk(name: str, seeds: range, cases: Sequence[str]) -> Found:
+def _chunk(name: str, seeds: range, cases: Sequence[str], each: int) -> Found:
     total = Found()
     for seed in seeds:
-        total.update(one(name, seed, cases))
+        total.update(one(name, seed, cases, each))
     return total
 
 
@@ -178,6 +184,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world", action="append", choices=list(WORLDS), help="only these (repeatable)")
     parser.add_argument("--case", action="append", choices=list(CASES), help="only these (repeatable)")
+    parser.add_argument(
+        "--each", type=int, default=0, help="look every so many minutes, and let the first verdict stand"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     cases = given.case or list(CASES)
@@ -190,7 +199,7 @@ def main() -> None:
             first, step = given.seed, max(1, min(25, n // given.jobs))
             chunks = [range(s, min(s + step, first + n)) for s in range(first, first + n, step)]
             found = Found()
-            for done, part in enumerate(pool.map(_chunk, repeat(name), chunks, repeat(cases)), 1):
+            for done, part in enumerate(pool.map(_chunk, repeat(name), chunks, repeat(cases), repeat(given.each)), 1):
                 found.update(part)
                 print(f"\r{name}: {done}/{len(chunks)}   ", end="", file=sys.stderr, flush=True)
             print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
