@@ -27,7 +27,7 @@ from ooda_dagster.core.concept_binding import (
     grants,
     mapping_of,
 )
-from ooda_dagster.core.identifiers import OWN_COMMENT, quote_identifier, quote_literal
+from ooda_dagster.core.identifiers import OWN_COMMENT, quote_literal
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.settings import Settings
 from ooda_dagster.ledger import Action, Ledger
@@ -135,13 +135,13 @@ class BindConcept:
         if there.bound and known.digest != action.prior_state["shape"]:  # what is bound is of another drawing
             sent += self._delete(action, session, settings)
             there = _seen(action, session)
+        resumed = there.bound
         written = self._write(action, session, settings, there.last if wanted.resumable else None)
-        if written:
-            sent.append(wanted.insert)
+        sent.append(wanted.insert)
         there = _seen(action, session)
         if not there.bound:
             raise TargetError(f"no row of {wanted.source} is in concept {wanted.concept_id}, or all are bound already")
-        return Applied(there.oid, sent, {"rows": written, "table": TABLE})
+        return Applied(there.oid, sent, {"rows": written, "resumed": resumed, "table": TABLE})
 
     def _table(self, action: Action, session: Acting, settings: Settings, sent: list[str]) -> ConceptTable:
         """Make our table unless it is there; then open it to the owner of the embeddings, and sign it."""
@@ -213,6 +213,7 @@ class BindConcept:
                 raise RefusedError(f"columns of {TABLE} were changed: which rows are of this action cannot be told")
             if not there.readable:
                 raise MissingRightError(f"rows of {TABLE} cannot be deleted by {session.role}: it belongs to another")
+            _check_own(there, session)
             if time.monotonic() - began > settings.acting.build_timeout_s:
                 raise TargetError("it took longer than acting.build_timeout_s")
             _send(action, session, settings, statement, action.action_id)
@@ -282,11 +283,12 @@ def _seen(action: Action, session: Observing | Acting) -> ConceptTable:
 
 
 def _check_own(there: ConceptTable, session: Acting) -> None:
-    """Before anything is written: in a table of others, a trigger of theirs would run with the rights of this role."""
+    """Before anything is written: code of others in a table would run with the rights of this role."""
     if not there.own:
         raise MissingRightError(
-            f"{TABLE} is not {session.role}'s own plain table without triggers and rules, and nothing is written into "
-            f"another: ALTER TABLE {TABLE} OWNER TO {quote_identifier(session.role)}, or rename it"
+            f"{TABLE} is not a plain table of {session.role}'s own, without triggers, rules, checks, defaults and "
+            "functions in indexes: nothing is written into another. Drop what was added to it; where it is not ours, "
+            "rename it"
         )
 
 

@@ -99,7 +99,7 @@ def no_proven_regression(context: dg.AssetCheckExecutionContext, ooda: dg.Resour
     since = newest[-1].started_at if newest else None
     ended = ledger.actions.list(name, since=since) if since else []
     found = [a for a in ended if a.outcome == Outcome.WORSE and a.closed_at and since and a.closed_at >= since]
-    worse = list({a.action_id: a for a in (*found, *still_worse(ledger, name))}.values())
+    worse = list({a.action_id: a for a in (*found, *still_worse(ledger, name, datetime.now(UTC)))}.values())
     live = [a for a in worse if a.state != State.REVERTED]
     rows = [
         {

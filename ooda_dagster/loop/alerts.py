@@ -116,7 +116,7 @@ def _actions(ledger: Ledger, name: str, now: datetime) -> Iterator[Alarm]:
         remedy = f"Remedy: mend the cause, then `ooda actions rollback {action.action_id[:8]}`"
         yield _of_action(UNDO_STUCK, action, text + remedy)
     known = {action.action_id for action in stuck}
-    for action in still_worse(ledger, name):
+    for action in still_worse(ledger, name, now):
         if action.action_id not in known and (action.undo_kind != "none" or _recent(action, now)):
             effect = f" by {action.ratio - 1:+.0%}" if action.ratio else ""
             text = f"{name}: action {_what(action)} was proven to change work per call{effect} and is still in place. "

@@ -25,6 +25,7 @@ from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
 from ooda_dagster.loop.improvement import record_improvement
+from ooda_dagster.loop.still_there import lost_since, outcome_of
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 from ooda_dagster.targets.base import Observing, RefusedError
@@ -113,7 +114,10 @@ def rollback(loop: Loop, action: Action, *, by: str, why: str = "rolled back by 
     if action.state not in LIVE | {State.REVERT_FAILED}:
         raise RefusedError(f"action {action.action_id[:8]} is {action.state}: there is nothing of it to undo")
     loop.ledger.audit("rollback", target=loop.name, actor=by, action_id=action.action_id, why=why)
-    outcome = loop.executor(by).undo(action, reason=why)
+    look = lost_since(loop.ledger, action, loop.clock())  # then it is no gain that is given up
+    told = {"n": look["n"], "evidence": look["evidence"]} if look else None
+    columns = {**outcome_of(look), "learned_in": None} if look else None
+    outcome = loop.executor(by).undo(action, reason=why, told=told, columns=columns)
     if outcome.action.state == State.REVERTED:
         record_improvement(loop, outcome.action)
     return outcome

@@ -49,7 +49,7 @@ def proven_losers(compared: Comparison) -> list[dict[str, Any]]:
     assert verification.acted_until is not None
     frame = compared.frame
     after = frame[frame["fingerprint"].isin(verification.treated) & (frame["minute"] >= verification.acted_until)]
-    heaviest = after.groupby("fingerprint")["sum_ms"].sum().sort_values(ascending=False).index[:_MOST]
+    heaviest = after.groupby("fingerprint", observed=True)["sum_ms"].sum().sort_values(ascending=False).index[:_MOST]
     if len(heaviest) < 2:
         return []
     policy = compared.policy.model_copy(update={"decide_e": compared.policy.decide_e * len(heaviest)})

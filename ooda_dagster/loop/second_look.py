@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ooda_dagster.actions.permits import acting_bar
 from ooda_dagster.collect.sampler import sample
 from ooda_dagster.core.change_types import changes_statements
 from ooda_dagster.core.journal import State
@@ -104,7 +105,7 @@ def _look(loop: Loop, verification: Verification) -> list[Action]:
             _tell(loop, kept, found, result.reason)
         ended = undo_worst(loop, seen, undoable, result, usage_of(loop, kept), now, alone=True)
         if not ended:
-            look_again(loop, seen, in_s=loop.settings.verifying.deadline_s)
+            _try_again(loop, seen)
         elif len(kept) > 1:  # what is left is looked at anew after as long
             close_set(loop, seen, now, look_at=now + timedelta(hours=hours))
     elif found == Later.GONE:
@@ -158,12 +159,18 @@ def _reconsider(
             ended += undone
             left += not undone
     if left:
-        look_again(loop, verification, in_s=loop.settings.verifying.deadline_s)
+        _try_again(loop, verification)
     elif ended:
         close_set(loop, verification, loop.clock())  # its statements changed just now
     else:
         _over(loop, verification)
     return ended
+
+
+def _try_again(loop: Loop, verification: Verification) -> None:
+    """An undo that could not be done: soon, or, where nothing may be undone now, when there is more to look at."""
+    barred = not loop.settings.mode.acts or acting_bar(loop.target, loop.ledger)
+    look_again(loop, verification, in_s=loop.settings.verifying.deadline_s if barred else None)
 
 
 def _without_use(loop: Loop, action: Action, used: Mapping[str, Any]) -> tuple[bool, str] | None:

@@ -17,8 +17,6 @@ from ooda_dagster.loop.context import Loop
 _OTHERS = 50
 #: Looks that are the newest part when candidates are chosen: as many as must be slow in a row, twice.
 _NEWEST = 2
-#: What is new can only be told where there was a day in which it was not there.
-_LEAST_PAST = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def worth_a_cycle(loop: Loop, now: datetime, began: datetime | None) -> Iterator
     """Fingerprints, each with why in words, of what the last cycle (it began at `began`) could not know.
 
     A statement that became slower by what core/regressions.py asks, unless it is merely asked for more; one that is new
-    and has `regressions.alarm_new_share` of the time of as long as it takes to find the former.
+    in the lookback, of which half must be known, and has `regressions.alarm_new_share` of the time by now.
     """
     policy = loop.settings.regressions
     stretch = timedelta(seconds=policy.look_s * policy.looks)
@@ -80,10 +78,10 @@ def worth_a_cycle(loop: Loop, now: datetime, began: datetime | None) -> Iterator
     known = {r.fingerprint for r in loop.ledger.regressions.list(loop.name)}
     found = steps_of(loop, replace(work, slower=[f for f in work.slower if f not in known]), now, known=())
     for step in found.steps if found else ():
-        if step.kind != "parameter_sensitive" and step.since + stretch > began:
+        if step.kind != "parameter_sensitive":
             yield step.fingerprint, f"statement {step.fingerprint[:8]}: {step.reason.split('; ')[0]}"
     first, _ = loop.ledger.rollups.coverage(loop.name, now - timedelta(hours=policy.lookback_h), now)
-    if first is None or now - _NEWEST * stretch - first < _LEAST_PAST:
+    if first is None or now - _NEWEST * stretch - first < timedelta(hours=policy.lookback_h) / 2:
         return
     recent = loop.ledger.rollups.totals(loop.name, now - stretch, now)  # of which it was there all along
     heavy = new_load(recent, work.known, min_share=policy.alarm_new_share, min_s=policy.min_extra_s)

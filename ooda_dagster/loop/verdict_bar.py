@@ -74,13 +74,14 @@ def audit_verdicts(
     needed = {"decide_e": round(found.needed_e, 1), "revert_e": round(found.needed_revert_e, 1)}
     current = _current(ledger, name) or {"decide_e": policy.decide_e, "revert_e": policy.revert_e}
     # Few placebos show little: they may raise the bar that more of them raised, and not lower it.
-    if found.effective < float(current.get("effective", 0.0)):
+    raised_by = float(current.get("effective", 0.0))
+    if found.effective < raised_by:
         needed = {key: max(value, float(current.get(key, 0.0))) for key, value in needed.items()}
     moves = any(needed[key] != current.get(key) for key in needed)
     if keep:
         ledger.audit(MEASURED, target=name, **as_dict(found))
     if keep and moves:
-        detail: dict[str, Any] = {**needed, "effective": round(found.effective, 1), "why": told(found)}
+        detail: dict[str, Any] = {**needed, "effective": round(max(found.effective, raised_by), 1), "why": told(found)}
         ledger.audit(EVENT, target=name, **detail)
     return found, keep and moves
 

@@ -69,6 +69,38 @@ def test_nothing_is_written_where_a_trigger_of_somebodys_would_run_with_our_righ
     assert now(space, action).state == State.VERIFYING
 
 
+@pytest.mark.parametrize(
+    "trap",
+    [
+        f"create trigger trap before delete on {TABLE} for each row execute function ooda.trap()",
+        pytest.param(f"alter table {TABLE} add check (ooda.trapped(concept_id))", marks=pytest.mark.slow),
+        pytest.param(f"create index on {TABLE} (ooda.trapped(concept_id))", marks=pytest.mark.slow),
+        pytest.param(
+            f"create rule trap as on delete to {TABLE} do also select ooda.trapped('')", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_nothing_is_deleted_either_where_code_of_somebodys_was_added(space: Space, trap: str) -> None:
+    space.write(600)
+    cycled(space)
+    action = approved(space, next(iter(space.sizes)))
+    cycled(space)
+    rows = bound(space)
+    space.database.execute(
+        "create function ooda.trap() returns trigger language plpgsql as 'begin create table public.ran as select "
+        "current_user; return old; end'; create function ooda.trapped(text) returns boolean immutable language sql as "
+        f"'select true'; {trap}"
+    )
+    stuck = rollback(space.loop, now(space, action), by="ann")
+    assert stuck.action.state == State.REVERT_FAILED
+    assert "Drop what was added to it" in stuck.note
+    assert bound(space) == rows
+    assert space.database.execute("select to_regclass('public.ran')") == [(None,)]
+    space.database.execute("drop function ooda.trap() cascade; drop function ooda.trapped(text) cascade")
+    assert rollback(space.loop, now(space, action), by="ann").action.state == State.REVERTED
+    assert bound(space) == {}
+
+
 def test_rows_of_a_table_with_another_column_are_ours_still_and_of_a_renamed_one_are_not_called_gone(
     space: Space,
 ) -> None:

@@ -7,12 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.second_look import Later, later
 from ooda_dagster.core.settings import Mode
 from ooda_dagster.core.verdict import Outcome, Verdict
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.alerts import watch
+from ooda_dagster.loop.by_hand import rollback
 from ooda_dagster.loop.learn import learn
 from ooda_dagster.loop.second_look import EVENT, due_second_looks, look_twice
 from ooda_dagster.loop.still_there import still_worse
@@ -46,16 +48,18 @@ def short(stage: Stage) -> Stage:
     return stage.with_settings("verifying", deadline_s=22, second_look_h=0.005)
 
 
-def kept(stage: Stage) -> Action:
-    """An index that a verdict called five times as good, and whose second look is due."""
+def kept(stage: Stage, *beside: IndexSpec) -> Action:
+    """An index, with others, that a verdict called five times as good, and whose second look is due."""
     action = stage.built()
-    change_set = judged(stage, action)
+    built = [action, *(stage.built(spec) for spec in beside)]
+    change_set = judged(stage, *built)
     now = stage.loop.clock()
     verdict = {"outcome": Outcome.BETTER, "outcome_class": "HighSuccess", "ratio": 0.2, "closed_at": now}
-    unused = {"evidence": {"use": {action.action_id: {"scans": 0}}}}
-    stage.ledger.actions.transition(
-        action.action_id, State.KEPT, actor="policy", detail=unused, learned_in="before", **verdict
-    )
+    for one in built:
+        unused = {"evidence": {"use": {one.action_id: {"scans": 0}}}}
+        stage.ledger.actions.transition(
+            one.action_id, State.KEPT, actor="policy", detail=unused, learned_in="before", **verdict
+        )
     better = Verdict(Outcome.BETTER, 0.2, (0.15, 0.25), "work per call fell")
     stage.ledger.verifications.record(change_set, stage.loop.name, 1, now, better, final=True)
     stage.ledger.verifications.update(
@@ -192,13 +196,50 @@ def test_in_a_mode_that_does_not_act_a_loss_is_told_once_and_left_to_a_person(st
     assert "second look: worse" in (stage.now(action).verdict_reason or "")
     (told,) = watch(stage.ledger, [stage.loop.name], stage.loop.clock()).raised
     assert f"{action.action_id[:8]} ({action.object_name}) was proven to change work per call by +" in told
-    (loss,) = still_worse(stage.ledger, stage.loop.name)
+    (loss,) = still_worse(stage.ledger, stage.loop.name, stage.loop.clock())
     assert loss.ratio_low is not None
     assert loss.ratio_low > 1
     stage.ledger.verifications.update(watched.change_set_id, next_look_at=stage.loop.clock())
     (ended,) = look_twice(stage.loop)
     assert (ended.state, ended.outcome, ended.learned_in) == (State.REVERTED, Outcome.WORSE, None)
-    assert still_worse(stage.ledger, stage.loop.name) == []
+    assert still_worse(stage.ledger, stage.loop.name, stage.loop.clock()) == []
+
+
+def test_of_two_the_one_that_is_left_is_no_loss_until_it_was_looked_at_anew(stage: Stage) -> None:
+    stage = short(stage)
+    kept(stage, ON_STATUS)
+    history(stage, {"t": (10.0, 2.0), "c": (1.0, 1.0)}, later={"t": 30.0})
+    assert [a.state for a in look_twice(stage.loop)] == [State.REVERTED]
+    assert len(stage.ledger.actions.list(stage.loop.name, states=(State.KEPT,))) == 1
+    assert len(stage.ledger.verifications.watched(stage.loop.name)) == 1
+    assert still_worse(stage.ledger, stage.loop.name, stage.loop.clock()) == []
+
+
+def test_a_loss_that_has_no_undo_is_told_for_a_day(stage: Stage) -> None:
+    stage = short(stage)
+    action = kept(stage)
+    stage.ledger.actions.note(action.action_id, undo_kind="none")
+    history(stage, {"t": (10.0, 2.0), "c": (1.0, 1.0)}, later={"t": 30.0})
+    assert look_twice(stage.loop) == []
+    assert stage.ledger.verifications.watched(stage.loop.name) == []
+    now = stage.loop.clock()
+    (told,) = watch(stage.ledger, [stage.loop.name], now).raised
+    assert "It has no undo" in told
+    assert len(watch(stage.ledger, [stage.loop.name], now + timedelta(hours=25)).cleared) == 1
+
+
+def test_what_a_person_undoes_for_a_second_look_is_no_success(stage: Stage) -> None:
+    stage = short(stage)
+    action = kept(stage)
+    history(stage, {"t": (10.0, 2.0), "c": (1.0, 1.0)}, later={"t": 30.0})
+    settings = stage.loop.settings.model_copy(update={"mode": Mode.PROPOSE})
+    assert look_twice(replace(stage.loop, settings=settings)) == []
+    ended = rollback(stage.loop, stage.now(action), by="ann").action
+    assert (ended.state, ended.outcome, ended.outcome_class, ended.learned_in) == (
+        State.REVERTED, Outcome.WORSE, "Regressed", None,
+    )  # fmt: skip
+    assert ended.ratio is not None
+    assert ended.ratio > 1
 
 
 def test_what_was_undone_by_hand_is_not_looked_at(stage: Stage) -> None:
