@@ -132,6 +132,7 @@ class _Pipe:
         self._proxy, self._client, self._server = proxy, client, server
         self._lock = threading.Lock()
         self._held: bytes | None = None
+        self._pumping = 2
         self.closed = False
 
     def start(self) -> None:
@@ -148,6 +149,11 @@ class _Pipe:
             while data := source.recv(_MOST):
                 forward(data)
         self.close()
+        with self._lock:
+            self._pumping -= 1
+            if not self._pumping:  # sooner, a new connection could get the number of a socket that is still in use
+                self._client.close()
+                self._server.close()
 
     def _to_server(self, data: bytes) -> None:
         if self._proxy.asked(data):
@@ -164,9 +170,10 @@ class _Pipe:
 
     def silence(self) -> None:
         """Nothing comes in any more from either side, so nothing is sent on either."""
-        for end in (self._client, self._server):
-            with suppress(OSError):
-                _deafen(end)
+        with self._lock:
+            for end in (self._client, self._server):
+                with suppress(OSError):
+                    _deafen(end)
 
     def release(self) -> None:
         with self._lock:
@@ -176,9 +183,9 @@ class _Pipe:
                     self._client.sendall(held)
 
     def close(self) -> None:
-        """Shut down, not only closed: a forked process may have copies of the sockets."""
-        self.closed = True
-        for end in (self._client, self._server):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        """Shut down, not closed: a forked process may have copies of the sockets, and the other thread uses them."""
+        with self._lock:
+            self.closed = True
+            for end in (self._client, self._server):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
