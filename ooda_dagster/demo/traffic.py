@@ -184,7 +184,7 @@ def _serve(dsn: str, seed: int, rate: float, scale: float, memory_name: str, sto
         # Evenly spaced with some jitter: as many calls in each block as the rate says.
         gap = 1 / (all_statements[number].rate * rate)
         heapq.heappush(arrivals, (max(due, time.monotonic() - 1) + gap * chance.uniform(0.7, 1.3), number))
-    memory.close()
+    os._exit(0)  # its threads still write into the memory: it must not be unmapped under them
 
 
 def _worker(
