@@ -12,7 +12,7 @@ _MIN_CALLS = 3
 def new_load(recent: pd.DataFrame, known: Collection[str], *, min_share: float, min_s: float) -> dict[str, float]:
     """Statements that are new, and have a share of all time: fingerprint → share, the heaviest first.
 
-    recent: fingerprint, n and sum_ms of each statement. known: fingerprints that were called in a long time before.
+    recent: fingerprint, n (calls) and sum_ms of each statement. known: fingerprints that were called long before.
     min_s: seconds of execution time that such a statement must have taken besides.
     """
     total = float(recent["sum_ms"].sum())

@@ -24,8 +24,8 @@ from ooda_dagster.defs.names import Names
 from ooda_dagster.defs.partitions import targets
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.alive import Liveness, liveness
+from ooda_dagster.loop.losses_in_place import still_worse
 from ooda_dagster.loop.ooda import Ooda
-from ooda_dagster.loop.still_there import still_worse
 
 #: Reported without a run, so that it costs a cycle nothing and can tell that none runs.
 ALIVE = "loop_is_alive"

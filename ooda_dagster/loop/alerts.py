@@ -27,7 +27,7 @@ from ooda_dagster.ledger.alerts import (
 )
 from ooda_dagster.loop.alive import Liveness, liveness
 from ooda_dagster.loop.channels import NotDeliveredError, channels, send
-from ooda_dagster.loop.still_there import still_worse
+from ooda_dagster.loop.losses_in_place import still_worse
 
 #: How long one tick may tell.
 _BUDGET_S = 20.0

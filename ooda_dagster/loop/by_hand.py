@@ -25,7 +25,7 @@ from ooda_dagster.ledger.actions import Proposal
 from ooda_dagster.loop.context import Loop
 from ooda_dagster.loop.hypothesize import writers_of
 from ooda_dagster.loop.improvement import record_improvement
-from ooda_dagster.loop.still_there import lost_since, outcome_of
+from ooda_dagster.loop.losses_in_place import lost_since, outcome_of
 from ooda_dagster.loop.whatif import pricing_for
 from ooda_dagster.loop.workload import read_window
 from ooda_dagster.targets.base import Observing, RefusedError

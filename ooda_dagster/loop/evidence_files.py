@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 import zlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +32,33 @@ def export_due(loop: Loop) -> list[Path]:
             _remove(part, loop)
     written: list[Path] = []
     for action_id, newest in book.due(loop.name) if policy.export else []:
-        path = place(policy, loop.home, loop.name, action_id)
-        done: dict[str, Any] = {"journal_seq": newest}
-        try:
-            text = as_text(evidence_of(loop.ledger, loop.ledger.actions.get(action_id), loop.settings, now))
-        except _UNREADABLE as error:  # what one verdict was computed from is spoilt: that stops no undo of another
-            text, done["error"] = "", f"what it was computed from cannot be read: {type(error).__name__} {error}"
-        if "error" in done:
-            pass
-        elif len(text) > policy.max_mb * 2**20:
-            done["error"] = f"it would be {size(len(text))}, and evidence.max_mb is {policy.max_mb:g}"
-        else:
-            try:
-                write(path, text)
-            except OSError as error:
-                done = {"error": f"{path}: {error.strerror or error}"}
-            else:
-                done |= {"path": str(path), "digest": hashlib.sha256(text.encode()).hexdigest(), "bytes": len(text)}
-                written.append(path)
+        done = _export(loop, action_id, newest, now)
         if why := done.get("error"):
             loop.say(f"no evidence of action {action_id[:8]} was written: {why}; `ooda actions export` writes it")
+        else:
+            written.append(Path(done["path"]))
         book.written(loop.name, action_id, now=now, **done)
     return written
+
+
+def _export(loop: Loop, action_id: str, newest: int, now: datetime) -> dict[str, Any]:
+    """Write one file; what the ledger is to hold of it. Without `journal_seq`, which is `newest`, it is tried again."""
+    policy = loop.settings.evidence
+    try:
+        text = as_text(evidence_of(loop.ledger, loop.ledger.actions.get(action_id), loop.settings, now))
+    except _UNREADABLE as error:  # what one verdict was computed from is spoilt: that stops no undo of another
+        why = f"what it was computed from cannot be read: {type(error).__name__} {error}"
+        return {"journal_seq": newest, "error": why}
+    if len(text) > policy.max_mb * 2**20:
+        why = f"it would be {size(len(text))}, and evidence.max_mb is {policy.max_mb:g}"
+        return {"journal_seq": newest, "error": why}
+    path = place(policy, loop.home, loop.name, action_id)
+    try:
+        write(path, text)
+    except OSError as error:
+        return {"error": f"{path}: {error.strerror or error}"}
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"journal_seq": newest, "path": str(path), "digest": digest, "bytes": len(text)}
 
 
 def _is_stale(part: Path) -> bool:

@@ -141,7 +141,7 @@ def proven_improvement(ended: Sequence[Action]) -> float | None:
 
 
 def verdict_rows(loop: Loop, actions: Sequence[Action]) -> list[VerdictRow]:
-    """Actions as learning reports them, with the calls that their newest look judged."""
+    """Actions as learning reports them, with the calls since the deed that were judged."""
     change_sets = {a.change_set_id for a in actions if a.change_set_id}
     looks = {change_set: loop.ledger.verifications.looks(change_set) for change_set in change_sets}
     files = loop.ledger.evidence.files([a.action_id for a in actions])

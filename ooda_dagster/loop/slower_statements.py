@@ -21,8 +21,12 @@ _NEWEST = 2
 
 @dataclass(frozen=True)
 class Work:
-    """totals: statements by time over the lookback, heaviest first. slower: those whose calls take longer than they
-    did by two sums each, a coarse choice; what is chosen is looked at closely. known: what was called before that."""
+    """What statements took. Times are ms.
+
+    totals: statements by time over the lookback, heaviest first. slower: those whose calls take longer in its newest
+    part than before, by two sums each, a coarse choice; what is chosen is looked at closely. known: those that were
+    called before the newest part.
+    """
 
     totals: pd.DataFrame
     slower: list[str]

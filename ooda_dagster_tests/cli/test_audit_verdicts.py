@@ -63,6 +63,18 @@ def test_a_bar_that_was_raised_holds_until_an_audit_finds_it_is_not_needed(ooda:
     assert policy_of(history, "shop", Verifying()) == Verifying()
 
 
+def test_small_audits_do_not_lower_a_bar_that_a_large_one_raised(ooda: Run, history: Ledger) -> None:
+    history.audit(EVENT, target="shop", decide_e=700.0, revert_e=10.0, effective=900.0, why="measured")
+    for _ in range(2):  # the first of them moves the other bar
+        ooda("audit-verdicts", "--target", "shop", "--placebos", "20")
+        assert policy_of(history, "shop", Verifying()).decide_e == 700
+    first, second = history.trail.events("shop", events=(EVENT,))
+    assert (first.detail["effective"], second.detail["effective"]) == (900, 900)
+    history.audit(EVENT, target="shop", decide_e=700.0, revert_e=20.0, effective=1.0, why="measured")
+    ooda("audit-verdicts", "--target", "shop", "--placebos", "20")
+    assert policy_of(history, "shop", Verifying()) == Verifying()
+
+
 def test_too_short_a_history_is_told_and_is_no_error(
     ooda: Run, configured: Callable[..., None], ledger: Ledger
 ) -> None:

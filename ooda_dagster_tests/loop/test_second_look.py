@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from ooda_dagster.core.evidence_check import check
+from ooda_dagster.core.evidence_file import as_text, read
 from ooda_dagster.core.indexes import IndexSpec
 from ooda_dagster.core.journal import State
 from ooda_dagster.core.second_look import Later, later
@@ -15,9 +17,10 @@ from ooda_dagster.core.verdict import Outcome, Verdict
 from ooda_dagster.ledger import Action
 from ooda_dagster.loop.alerts import watch
 from ooda_dagster.loop.by_hand import rollback
+from ooda_dagster.loop.evidence import evidence_of
 from ooda_dagster.loop.learn import learn
+from ooda_dagster.loop.losses_in_place import still_worse
 from ooda_dagster.loop.second_look import EVENT, due_second_looks, look_twice
-from ooda_dagster.loop.still_there import still_worse
 from ooda_dagster.loop.verify import verify
 from ooda_dagster_tests.actions.stage import ON_STATUS, Stage
 from ooda_dagster_tests.loop.ground import no_results
@@ -238,8 +241,10 @@ def test_what_a_person_undoes_for_a_second_look_is_no_success(stage: Stage) -> N
     assert (ended.state, ended.outcome, ended.outcome_class, ended.learned_in) == (
         State.REVERTED, Outcome.WORSE, "Regressed", None,
     )  # fmt: skip
-    assert ended.ratio is not None
-    assert ended.ratio > 1
+    evidence = evidence_of(stage.ledger, ended, stage.loop.settings, stage.loop.clock())
+    found = check(read(as_text(evidence)))
+    assert (found.sound, found.equal, found.exact) == (True, True, True), found.findings
+    assert evidence["verdict"]["outcome"] == "worse"
 
 
 def test_what_was_undone_by_hand_is_not_looked_at(stage: Stage) -> None:
