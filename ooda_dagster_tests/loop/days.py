@@ -56,20 +56,23 @@ def know(ledger: Ledger, name: str = "t", count: int = 4) -> dict[str, int]:
     return {f"s{n}": i for n in range(1, count + 1) if (i := found[n]) is not None}
 
 
+#: Where a bucket's numbers have what.
+_TOLD = {"n": 0, "sum_ms": 1, "rows": 2}
+
+
 def buckets(
     ledger: Ledger,
-    rows: Sequence[tuple[datetime, float, Mapping[int, tuple[int, float]]]],
+    rows: Sequence[tuple[datetime, float, Mapping[int, tuple[float, ...]]]],
     name: str = "t",
 ) -> None:
-    """Insert minute buckets (start, seconds, statement_id → calls and ms) at once: sampling 30 days takes long."""
+    """Insert minute buckets at once, as sampling 30 days takes long: start, seconds, statement_id → calls, ms and,
+    where they matter, rows."""
     values = []
     for start, span_s, work in rows:
         frame = pd.DataFrame({"statement_id": list(work)})
-        frame["n"] = [calls for calls, _ in work.values()]
-        frame["sum_ms"] = [ms for _, ms in work.values()]
         for column in COUNTERS:
-            if column not in frame:
-                frame[column] = 0.0
+            at = _TOLD.get(column, len(_TOLD))
+            frame[column] = [numbers[at] if at < len(numbers) else 0.0 for numbers in work.values()]
         values.append(_minute(name, start, span_s, frame))
     with connection(ledger.engine) as conn:
         conn.execute(sa.insert(rollup_chunk), values)
